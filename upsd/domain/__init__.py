@@ -1,0 +1,1 @@
+"""The words that every room uses: frozen, typed, without input or output."""

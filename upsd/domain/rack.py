@@ -1,0 +1,121 @@
+"""The machines of the rack and the few things that a plan asks of them, as protocols.
+
+The adapters in `upsd/rack/` and the simulated ones in the tests fit these protocols by shape. Every method
+may raise `RackError`, whose text a person can act on, and may be cancelled at any await.
+"""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+
+class RackError(Exception):
+    """A machine of the rack, or the way to it, did not do what was asked."""
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """A Kubernetes node, as far as a shutdown cares."""
+
+    name: str
+    ready: bool
+    unschedulable: bool
+    annotations: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Pod:
+    """A pod bound to a node."""
+
+    namespace: str
+    name: str
+    uid: str
+    daemonset: bool = False
+    mirror: bool = False
+    finished: bool = False
+    terminating: bool = False
+    grace_s: int = 30
+
+    @property
+    def full_name(self) -> str:
+        """`namespace/name`, as people write it."""
+        return f"{self.namespace}/{self.name}"
+
+
+class EvictionAnswer(enum.Enum):
+    """What the API server said to an eviction."""
+
+    ACCEPTED = "accepted"
+    GONE = "gone"
+    """No such pod, or another one under its name."""
+    NOT_NOW = "not-now"
+    """429: a disruption budget, or the server itself, says to try again."""
+    NEVER = "never"
+    """Refused in a way that waiting does not mend (two budgets, a terminating namespace)."""
+
+
+class Cluster(Protocol):
+    """The Kubernetes API, as far as a shutdown needs it."""
+
+    async def nodes(self) -> Sequence[Node]:
+        """All nodes."""
+
+    async def cordon(self, node: str, outage: str) -> bool:
+        """Make the node unschedulable and mark that as ours; `False`, and no mark, if it was so before."""
+
+    async def uncordon(self, node: str) -> bool:
+        """Make the node schedulable again if it carries our mark; `False`, and no change, if it does not."""
+
+    async def pods(self, node: str) -> Sequence[Pod]:
+        """The pods bound to the node."""
+
+    async def evict(self, pod: Pod) -> EvictionAnswer:
+        """Ask for the pod's eviction (`policy/v1`, with its UID as a precondition)."""
+
+    async def delete(self, pod: Pod, grace_s: int) -> None:
+        """Delete the pod, past any disruption budget; a pod that is gone already is no error."""
+
+
+class RemoteHost(Protocol):
+    """A machine that is reached over SSH."""
+
+    async def run(self, command: str) -> str:
+        """Run a command; its standard output. A line cut by a machine that goes off is no error."""
+
+    async def answers(self) -> bool:
+        """Whether its SSH port accepts a connection right now."""
+
+
+class Storage(Protocol):
+    """The NAS, as the master sees it."""
+
+    async def flush(self) -> None:
+        """Write out everything that is cached for it here, and on the NAS itself where that can be asked."""
+
+    async def unmount(self) -> None:
+        """Unmount it here; not mounted is no error."""
+
+    async def is_mounted(self) -> bool:
+        """Whether it is mounted and answers."""
+
+    async def mount(self) -> None:
+        """Mount it here; mounted already is no error."""
+
+
+class Outlets(Protocol):
+    """The outlets of the UPS."""
+
+    async def cycle(self, off_after_s: int, restore_after_min: int) -> None:
+        """Switch them off after the delay, and on again that many minutes later, once there is mains."""
+
+
+class LocalHost(Protocol):
+    """The machine that we run on."""
+
+    async def poweroff(self) -> None:
+        """Begin its orderly power-off."""
