@@ -1,0 +1,61 @@
+"""One file for each kind of step, and the table that says who does what."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from upsd.domain.plan import StepKind
+from upsd.shutdown.steps.announce import Announce
+from upsd.shutdown.steps.confirm_off import ConfirmOff
+from upsd.shutdown.steps.cordon import Cordon, Uncordon, WaitReady
+from upsd.shutdown.steps.drain import Drain
+from upsd.shutdown.steps.host_poweroff import HostPoweroff
+from upsd.shutdown.steps.outlet_cycle import OutletCycle
+from upsd.shutdown.steps.poweroff import Poweroff, RemoteMachine
+from upsd.shutdown.steps.storage import Flush, Unmount, WaitStorage
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from upsd.domain.power import Event
+    from upsd.domain.rack import Cluster, LocalHost, Outlets, Storage
+    from upsd.shutdown.engine import Performer
+
+__all__ = ["Rack", "RemoteMachine", "performers"]
+
+
+@dataclass(frozen=True, slots=True)
+class Rack:
+    """Everything that the steps act on; `None` for what this rack does not have."""
+
+    emit: Callable[[Event], None]
+    outlets: Outlets
+    outlet_off_delay_s: int
+    outlet_restore_delay_min: int
+    local_host: LocalHost
+    machines: Mapping[str, RemoteMachine]
+    cluster: Cluster | None = None
+    delete_grace_s: int = 5
+    storage: Storage | None = None
+
+
+def performers(rack: Rack) -> dict[StepKind, Performer]:
+    """Who does each kind of step in this rack."""
+    table: dict[StepKind, Performer] = {
+        StepKind.ANNOUNCE: Announce(rack.emit),
+        StepKind.POWEROFF: Poweroff(rack.machines),
+        StepKind.CONFIRM_OFF: ConfirmOff(rack.machines),
+        StepKind.OUTLET_CYCLE: OutletCycle(rack.outlets, rack.outlet_off_delay_s, rack.outlet_restore_delay_min),
+        StepKind.HOST_POWEROFF: HostPoweroff(rack.local_host),
+    }
+    if rack.cluster:
+        table[StepKind.CORDON] = Cordon(rack.cluster)
+        table[StepKind.DRAIN] = Drain(rack.cluster, rack.delete_grace_s)
+        table[StepKind.UNCORDON] = Uncordon(rack.cluster)
+        table[StepKind.WAIT_READY] = WaitReady(rack.cluster)
+    if rack.storage:
+        table[StepKind.UNMOUNT] = Unmount(rack.storage)
+        table[StepKind.FLUSH] = Flush(rack.storage)
+        table[StepKind.WAIT_STORAGE] = WaitStorage(rack.storage)
+    return table

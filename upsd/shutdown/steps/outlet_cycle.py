@@ -1,0 +1,28 @@
+"""Have the UPS cut its outlets later and restore them, so that every machine cold-starts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from upsd.shutdown.engine import Outcome
+from upsd.shutdown.steps.persist import persist
+
+if TYPE_CHECKING:
+    from upsd.domain.plan import Step
+    from upsd.domain.rack import Outlets
+    from upsd.shutdown.engine import StepContext
+
+
+@dataclass(frozen=True, slots=True)
+class OutletCycle:
+    """Schedules the cycle; the delay must be longer than the master takes to power off."""
+
+    outlets: Outlets
+    off_delay_s: int
+    restore_delay_min: int
+
+    async def __call__(self, step: Step, context: StepContext) -> Outcome:  # noqa: ARG002
+        """Do the step."""
+        await persist(context, lambda: self.outlets.cycle(self.off_delay_s, self.restore_delay_min), pause_s=1.0)
+        return Outcome(detail=f"outlets off in {self.off_delay_s} s, on again {self.restore_delay_min} min later")

@@ -1,0 +1,35 @@
+"""Trying again until it works or the step's deadline ends it."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, TypeVar
+
+from upsd.domain.rack import RackError
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from upsd.shutdown.engine import StepContext
+
+_Result = TypeVar("_Result")
+
+
+async def persist(
+    context: StepContext, action: Callable[[], Awaitable[_Result]], *, pause_s: float = 2.0, tries: int | None = None
+) -> _Result:
+    """The action's result, tried again after a `RackError`; the last error is what the step says meanwhile.
+
+    Raises:
+        RackError: it failed `tries` times.
+    """
+    failed = 0
+    while True:
+        try:
+            return await action()
+        except RackError as error:
+            failed += 1
+            if failed == tries:
+                raise
+            context.say(str(error))
+            await asyncio.sleep(pause_s)
