@@ -1,0 +1,37 @@
+"""The machine that we run on: the last one to go off."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from upsd.domain.rack import RackError
+from upsd.rack.commands import run_command
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+_TIMEOUT_S = 30.0
+
+
+class ThisHost:
+    """Powers this machine off with a command; fits `upsd.domain.rack.LocalHost`."""
+
+    def __init__(self, poweroff_command: Sequence[str], timeout_s: float = _TIMEOUT_S) -> None:
+        """Take the command, and the seconds that it gets to begin the power-off."""
+        self._poweroff_command = tuple(poweroff_command)
+        self._timeout_s = timeout_s
+
+    async def poweroff(self) -> None:
+        """Begin an orderly power-off; returns once the command has ended.
+
+        Raises:
+            RackError: It failed or hung; the machine stays on.
+        """
+        try:
+            await run_command(self._poweroff_command, timeout_s=self._timeout_s)
+        except RackError as error:
+            raise RackError(
+                f"this machine did not begin to power off: {error}; if it lacks the right, install the polkit rule that"
+                " allows the daemon's user org.freedesktop.login1.power-off, power-off-multiple-sessions and"
+                " power-off-ignore-inhibit"
+            ) from error
