@@ -1,0 +1,38 @@
+"""`upsctl config check`: are the settings right, are they wise, and which plan would run? Without a daemon."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+from upsd.settings import EXIT_CONFIG, SettingsError, load_settings
+from upsd.settings_advice import advise
+from upsd.shapes import battery_facts, rack_shape
+from upsd.shutdown.budget import critical_path_s, describe
+from upsd.shutdown.plan import shutdown_plan
+from upsd.ups.battery import full_runtime_s
+
+
+def run(path: str) -> int:
+    """Check the file, print what is wrong or the plan; the exit code."""
+    try:
+        settings = load_settings(Path(path), os.environ)
+    except SettingsError as error:
+        print(error, file=sys.stderr)
+        return EXIT_CONFIG
+    for advice in advise(settings):
+        print(f"{path}: warning: {advice}", file=sys.stderr)
+    plan = shutdown_plan(rack_shape(settings))
+    watts = sum(machine.watts for machine in settings.machines)
+    runtime = full_runtime_s(battery_facts(settings, None), watts)
+    usable_s = runtime.low_s - settings.battery.reserve - settings.shutdown.margin
+    print(f"{path} is valid. This is the plan that would run:\n")
+    print("\n".join(describe(plan)))
+    print(
+        f"\nA full battery carries {watts:.0f} W for {runtime.low_s / 60:.0f} to {runtime.high_s / 60:.0f} min by our"
+        f" model; {max(0.0, usable_s) / 60:.0f} min of that\nmay be counted on, after the reserve and the margin."
+    )
+    if critical_path_s(plan) > usable_s:
+        print(f"{path}: warning: the plan does not fit this battery; see battery.* and the watts", file=sys.stderr)
+    return 0

@@ -1,0 +1,130 @@
+"""Which words does upsctl understand? Help begins with examples and ends with the exit status."""
+
+from __future__ import annotations
+
+import argparse
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+DEFAULT_SOCKET = "/run/upsd/control.sock"
+DEFAULT_SETTINGS = "/etc/upsd/upsd.toml"
+
+WRONG_USAGE = "64  wrong usage"
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The parser; `command` in its result is the command's name, or missing."""
+    common = _common_options()
+    parser = _described(
+        argparse.ArgumentParser,
+        "upsctl",
+        common,
+        about="See what upsd, the power daemon, sees and does.",
+        examples=("upsctl status", "upsctl events", "upsctl plan", "upsctl config check"),
+        exits=("0   as asked", "1   it failed", "3   no upsd answers", "and more: see each command's help"),
+    )
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", title="commands")
+
+    status = _described(
+        commands.add_parser,
+        "status",
+        common,
+        about="Show what feeds the rack, for how long, and what happens next.",
+        examples=("upsctl status", "upsctl status --json | jq .state.power", "upsctl status || echo alarm"),
+        exits=(
+            "0   on line",
+            "1   on battery",
+            "2   shutting down, or the power is unknown or off",
+            "3   no upsd answers",
+        ),
+    )
+    _add_json(status, "one JSON object with schema, state and shutdown")
+
+    events = _described(
+        commands.add_parser,
+        "events",
+        common,
+        about="Follow what happens, until Ctrl-C.",
+        examples=("upsctl events", "upsctl events --json | jq 'select(.topic == \"event\").document'"),
+        exits=("3   no upsd answers, or it went away", "130 ended by Ctrl-C"),
+    )
+    _add_json(events, "one JSON object a line, with topic (state, shutdown, event) and document")
+
+    plan = _described(
+        commands.add_parser,
+        "plan",
+        common,
+        about="Show the shutdown that an outage would run.",
+        examples=("upsctl plan", "upsctl plan --json"),
+        exits=("0   shown", "1   upsd has no plan to show", "3   no upsd answers"),
+    )
+    _add_json(plan, "the plan as upsd gives it")
+
+    _add_config(commands.add_parser, common)
+    _described(
+        commands.add_parser,
+        "version",
+        common,
+        about="Show the version.",
+        examples=("upsctl version",),
+        exits=("0   shown",),
+    )
+    return parser
+
+
+def _common_options() -> argparse.ArgumentParser:
+    # Understood before the command and after it; a default of the later one would undo the earlier.
+    common = argparse.ArgumentParser(add_help=False, argument_default=argparse.SUPPRESS)
+    common.add_argument(
+        "--socket", metavar="PATH", help=f"upsd's socket (else $UPSD_CONTROL__SOCKET, else {DEFAULT_SOCKET})"
+    )
+    common.add_argument("--no-color", action="store_true", help="no colours, as with NO_COLOR or TERM=dumb")
+    return common
+
+
+def _add_config(add_parser: Callable[..., argparse.ArgumentParser], common: argparse.ArgumentParser) -> None:
+    config = _described(
+        add_parser,
+        "config",
+        common,
+        about="Look at the settings, without a daemon.",
+        examples=("upsctl config check", "upsctl config check ./upsd.toml"),
+        exits=("see upsctl config check --help",),
+    )
+    commands = config.add_subparsers(dest="config_command", metavar="COMMAND", title="commands")
+    check = _described(
+        commands.add_parser,
+        "check",
+        common,
+        about="Check the settings, warn of what is unwise, and print the plan that would run.",
+        examples=("upsctl config check", "upsctl config check ./upsd.toml"),
+        exits=("0   valid", "78  not valid: each line says which key, what is wrong and what would be right"),
+    )
+    check.add_argument("path", metavar="PATH", nargs="?", default=DEFAULT_SETTINGS, help="else %(default)s")
+
+
+def _add_json(parser: argparse.ArgumentParser, what: str) -> None:
+    parser.add_argument("--json", action="store_true", help=f"for programs: {what}")
+
+
+def _described(
+    add_parser: Callable[..., argparse.ArgumentParser],
+    name: str,
+    common: argparse.ArgumentParser,
+    *,
+    about: str,
+    examples: tuple[str, ...],
+    exits: tuple[str, ...],
+) -> argparse.ArgumentParser:
+    texts: dict[str, Any] = {
+        "description": f"{about}\n\nexamples:\n" + "".join(f"  {example}\n" for example in examples),
+        "epilog": "EXIT STATUS\n" + "".join(f"  {line}\n" for line in (*exits, WRONG_USAGE)),
+        "formatter_class": argparse.RawDescriptionHelpFormatter,
+        "parents": [common],
+    }
+    if add_parser is argparse.ArgumentParser:
+        return add_parser(prog=name, **texts)
+    return add_parser(name, help=about, **texts)

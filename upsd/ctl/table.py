@@ -1,0 +1,143 @@
+"""What does `upsctl status` show a person? The two status documents as lines of at most 80 columns."""
+
+from __future__ import annotations
+
+import textwrap
+
+from upsd.ctl.words import POWER, UNKNOWN, duration, plain, quantity
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    Paint = Callable[[str, str], str]
+
+WIDTH = 80
+INDENT = 10
+
+POWER_COLOURS = {"on_line": "green", "on_battery": "yellow", "output_off": "red", "unknown": "red"}
+STEP_COLOURS = {"done": "green", "running": "yellow", "forced": "yellow", "failed": "red", "timed-out": "red"}
+SOURCES = {"model": "by our model", "ups": "by the UPS"}
+
+
+def status_lines(state: dict[str, Any], shutdown: dict[str, Any], paint: Paint) -> list[str]:
+    """The table, top to bottom: what feeds the rack, for how long, what happens next, what is under way."""
+    colour = POWER_COLOURS.get(state["power"], "red")
+    lines = [
+        *_row("UPS", _ups(state)),
+        *_row("Power", _power(state), lambda text: paint(text, colour)),
+        *_row("Status", _status(state)),
+        *_row("Input", _line(state, "input")),
+        *_row("Output", f"{_line(state, 'output')}, load {_reported(state, 'ups.load', '%')}"),
+        *_row("Battery", _battery(state)),
+        *_row("Runtime", _runtime(state["runtime"])),
+        *_row("Plan", _plan(state["plan"])),
+        *_row("Next", _next(state)),
+    ]
+    for number, warning in enumerate(state["warnings"]):
+        lines += _row("" if number else "Warnings", plain(warning), lambda text: paint(text, "yellow"))
+    if shutdown["steps"]:
+        lines += ["", *_progress(shutdown, paint)]
+    return lines
+
+
+def _row(label: str, text: str, decorate: Callable[[str], str] = str) -> list[str]:
+    wrapped = textwrap.wrap(text, WIDTH - INDENT) or [""]
+    return [f"{label if not index else '':<{INDENT}}{decorate(line)}" for index, line in enumerate(wrapped)]
+
+
+def _ups(state: dict[str, Any]) -> str:
+    device = state["device"] or {}
+    named = [state["ups"], device.get("device.model")]
+    if device.get("device.serial"):
+        named.append(f"serial {device['device.serial']}")
+    return ", ".join(plain(part) for part in named if part)
+
+
+def _power(state: dict[str, Any]) -> str:
+    words = plain(POWER.get(state["power"], state["power"]))
+    if state["on_battery_s"] is not None:
+        since = "" if state["power"] == "on_battery" else ", on battery when last heard of,"
+        words += f"{since} for {duration(state['on_battery_s'])}"
+    test = state["readings"]["ups.test.result"]
+    return f"{words} (battery test {plain(test)})" if test else words
+
+
+def _status(state: dict[str, Any]) -> str:
+    tokens, age = state["readings"]["ups.status"], state["reading_age_s"]
+    return UNKNOWN if tokens is None else f"{plain(tokens)}, read {duration(age)} ago"
+
+
+def _reported(state: dict[str, Any], name: str, unit: str) -> str:
+    return quantity(state["readings"][name], unit) or UNKNOWN
+
+
+def _line(state: dict[str, Any], side: str) -> str:
+    values = (_reported(state, f"{side}.voltage", "V"), _reported(state, f"{side}.frequency", "Hz"))
+    return UNKNOWN if values == (UNKNOWN, UNKNOWN) else ", ".join(values)
+
+
+def _battery(state: dict[str, Any]) -> str:
+    voltage, charge = _reported(state, "battery.voltage", "V"), _reported(state, "battery.charge", "%")
+    temperature = quantity(state["readings"]["ups.temperature"], "deg C")
+    return f"{voltage}, charge {charge}" + (f", {temperature}" if temperature else "")
+
+
+def _runtime(runtime: dict[str, Any] | None) -> str:
+    if runtime is None:
+        return UNKNOWN
+    source = SOURCES.get(runtime["source"], plain(runtime["source"]))
+    return f"{duration(runtime['expected_s'])} (at least {duration(runtime['low_s'])}, {source})"
+
+
+def _plan(plan: dict[str, Any] | None) -> str:
+    if plan is None:
+        return "not computed yet"
+    return f"a shutdown takes {duration(plan['expected_s'])} ({duration(plan['minimum_s'])} when forced)"
+
+
+def _next(state: dict[str, Any]) -> str:
+    phase, power = state["phase"], state["power"]
+    under_way = {
+        "shutting-down": "the shutdown below runs to its end",
+        "aborting": "mains is back: what the shutdown did is being undone",
+        "recovering": "the rack is being brought back",
+        "finished": "the shutdown is complete: this machine goes off",
+    }
+    if phase in under_way:
+        return under_way[phase]
+    if state["on_battery_s"] is not None:
+        return _latest_start((state["plan"] or {}).get("latest_start_in_s"))
+    if power == "on_line":
+        return "nothing: the rack runs on mains"
+    return "waiting for a UPS that answers and feeds its outlets"
+
+
+def _latest_start(latest_start_in_s: float | None) -> str:
+    if latest_start_in_s is None:
+        return "the shutdown starts when one of its triggers says so"
+    if latest_start_in_s <= 0:
+        return "the shutdown starts now"
+    return f"the shutdown starts in {duration(latest_start_in_s)}, unless mains is back before"
+
+
+def _progress(shutdown: dict[str, Any], paint: Paint) -> list[str]:
+    title = f"{shutdown['phase']}, outage {shutdown['outage'] or UNKNOWN}: {shutdown['reason'] or UNKNOWN}"
+    lines = [paint(line, "bold") for line in textwrap.wrap(plain(title), WIDTH)]
+    id_width = max(len(step["id"]) for step in shutdown["steps"])
+    for step in shutdown["steps"]:
+        text = f"{plain(step['id']):<{id_width}}  {_step_time(step):>9}  {plain(step['detail'])}"
+        first, *rest = textwrap.wrap(
+            text.rstrip(), WIDTH - 12, subsequent_indent=" " * min(id_width + 13, WIDTH // 2), drop_whitespace=True
+        )
+        state = f"{step['state']:<10}"
+        lines.append(
+            f"  {paint(state, STEP_COLOURS[step['state']]) if step['state'] in STEP_COLOURS else state}{first}"
+        )
+        lines += [f"{'':12}{line}" for line in rest]
+    return lines
+
+
+def _step_time(step: dict[str, Any]) -> str:
+    return "" if step["seconds"] is None else duration(step["seconds"])

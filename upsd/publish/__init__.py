@@ -1,0 +1,1 @@
+"""How the rest of the house learns what the daemon knows."""
