@@ -1,0 +1,309 @@
+"""One TOML file, the environment and credentials, as one validated object.
+
+`config/upsd.toml` explains each key to the person who writes it; here stand the types, limits and defaults.
+Durations are seconds; people may write them as `90s`, `5min`, `1h` or `500ms`.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, ValidationInfo, field_validator
+from pydantic_core import InitErrorDetails, PydanticCustomError
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+from typing_extensions import override
+
+from upsd.settings_problems import EXIT_CONFIG, SettingsError, problems_of
+from upsd.settings_source import collect, read_secret
+from upsd.settings_types import (
+    AbsolutePath,
+    Command,
+    Duration,
+    Host,
+    MachineName,
+    Port,
+    Positive,
+    Share,
+    Text,
+    Topic,
+    TopicPart,
+    Watts,
+    WholeMinutes,
+    WholeSeconds,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+__all__ = [
+    "EXIT_CONFIG",
+    "BatterySettings",
+    "ControlSettings",
+    "KubernetesSettings",
+    "LoadSettings",
+    "LogSettings",
+    "Machine",
+    "MasterSettings",
+    "MqttSettings",
+    "NasSettings",
+    "PowerSettings",
+    "Settings",
+    "SettingsError",
+    "ShutdownSettings",
+    "SshSettings",
+    "UpsSettings",
+    "WorkerSettings",
+    "load_settings",
+]
+
+_Value = TypeVar("_Value")
+
+
+class Section(BaseModel):
+    """One table of the file."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+
+class UpsSettings(Section):
+    """The UPS and its cable. The outlet delays are what its protocol counts in: seconds, and minutes."""
+
+    name: TopicPart = "iplug"  # part of MQTT topics
+    bus_path: Text | None = Field(default=None, examples=["1-4.2"])  # which of several devices with the same id
+    backend: Text | None = Field(default=None, examples=["package.module"])  # a pyusb backend with get_backend()
+    poll_interval: Duration = 1.0
+    packet_pause: Annotated[Duration, Field(ge=0.06)] = 0.1  # a low-speed bridge drops what comes faster
+    exchange_timeout: Duration = 3.0
+    outlet_off_delay: WholeSeconds = 180.0
+    outlet_restore_delay: WholeMinutes = 60.0
+
+
+class PowerSettings(Section):
+    """When a reading counts as an event."""
+
+    debounce: Duration = 3.0
+    silence: Duration = 4.0
+
+
+class BatterySettings(Section):
+    """What the runtime model needs to know."""
+
+    voltage_v: Positive | None = Field(default=None, examples=[12])  # None: what the UPS says
+    capacity_ah: Positive | None = Field(default=None, examples=[7])  # None: what the UPS says
+    inverter_efficiency: Share = 0.8
+    inverter_idle_w: Watts = 10.0
+    health: Share = 0.7  # share of the nominal capacity that is still there
+    reserve: Duration = 60.0
+
+
+class ShutdownSettings(Section):
+    """What starts the shutdown."""
+
+    auto: bool = True
+    margin: Duration = 60.0
+    on_battery: Duration | None = Field(default=None, examples=["5min"])
+    battery_low: bool = True
+
+
+class KubernetesSettings(Section):
+    """The k3s API."""
+
+    kubeconfig: Path = Path("/etc/upsd/kubeconfig")  # or credential upsd_kubeconfig
+    request_timeout: Duration = 5.0
+    cordon_expected: Duration = 2.0
+    drain_expected: Duration = 40.0
+    drain_limit: Duration = 180.0
+    delete_grace: Duration = 5.0
+    ready_limit: Duration = 600.0
+
+
+class MasterSettings(Section):
+    """The machine that upsd runs on."""
+
+    name: MachineName = Field(examples=["k3s-master"])  # its Kubernetes node name
+    watts: Watts = Field(examples=[25])
+    poweroff_command: Command = ["systemctl", "poweroff"]
+    poweroff_expected: Duration = 40.0
+
+
+class SshSettings(Section):
+    """How the other machines are reached."""
+
+    key_file: Path = Path("/var/lib/upsd/ssh_key")  # or credential upsd_ssh_key
+    known_hosts_file: Path = Path("/etc/upsd/known_hosts")
+    connect_timeout: Duration = 5.0
+
+
+class WorkerSettings(Section):
+    """One worker node."""
+
+    name: MachineName = Field(examples=["pi4-a"])  # its Kubernetes node name
+    host: Host = Field(examples=["192.168.7.11"])
+    port: Port = 22
+    user: Text = "upsd"
+    watts: Watts = Field(examples=[7])
+    poweroff_command: Text = "sudo -n systemctl poweroff"
+    poweroff_expected: Duration = 20.0
+    poweroff_limit: Duration = 120.0
+
+
+class NasSettings(Section):
+    """The NAS."""
+
+    name: MachineName = "nas"
+    mount: AbsolutePath = Field(examples=["/mnt/nas"])  # where the master mounts it
+    watts: Watts = Field(examples=[18])
+    flush_expected: Duration = 5.0
+    flush_limit: Duration = 60.0
+    unmount_command: Command | None = Field(default=None, examples=[["umount", "/mnt/nas"]])  # None: systemctl stop
+    mount_command: Command | None = Field(default=None, examples=[["mount", "/mnt/nas"]])  # None: systemctl start
+    host: Host | None = Field(default=None, examples=["192.168.7.20"])  # None: not reached over SSH
+    port: Port = 22
+    user: Text = "upsd"
+    flush_command: Text = "sync"
+    poweroff_command: Text | None = Field(default=None, examples=["sudo -n systemctl poweroff"])  # None: left running
+    poweroff_expected: Duration = 40.0
+    poweroff_limit: Duration = 120.0
+
+    @field_validator("poweroff_command")
+    @classmethod
+    def _has_a_host(cls, command: str | None, info: ValidationInfo) -> str | None:
+        if command is not None and info.data.get("host", "") is None:
+            raise ValueError("needs to know where to run; add host, the address of the NAS")
+        return command
+
+
+class LoadSettings(Section):
+    """What else hangs on the UPS: a switch, a router."""
+
+    name: MachineName = Field(examples=["switch"])
+    watts: Watts = Field(examples=[8])
+
+
+Machine = MasterSettings | WorkerSettings | NasSettings | LoadSettings
+"""What hangs on the UPS and draws power."""
+
+
+class MqttSettings(Section):
+    """The broker. After `load_settings`, `password` is there wherever it was written."""
+
+    host: Host = Field(examples=["192.168.7.2"])
+    tls: bool = False
+    port: Port = Field(default_factory=lambda data: 8883 if data["tls"] else 1883)
+    username: Text | None = Field(default=None, examples=["upsd"])
+    password: SecretStr | None = None  # better: password_file, or credential upsd_mqtt_password
+    password_file: Path | None = Field(default=None, examples=["/etc/upsd/mqtt_password"])
+    ca_file: Path | None = Field(default=None, examples=["/etc/upsd/mqtt_ca.pem"])
+    prefix: Topic = "upsd"
+
+    @field_validator("password_file")
+    @classmethod
+    def _is_the_only_password(cls, path: Path | None, info: ValidationInfo) -> Path | None:
+        if path is not None and info.data.get("password") is not None:
+            raise ValueError("password is given as well; keep only one of them, best password_file")
+        return path
+
+
+class ControlSettings(Section):
+    """The socket that upsctl talks to."""
+
+    socket: Path = Path("/run/upsd/control.sock")
+
+
+class LogSettings(Section):
+    """The log on standard error."""
+
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    format: Literal["auto", "console", "json"] = "auto"
+
+
+class Settings(BaseSettings):
+    """All settings of the daemon."""
+
+    model_config = SettingsConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True, case_sensitive=True)
+
+    state_directory: AbsolutePath = Path("/var/lib/upsd")
+    ups: UpsSettings = UpsSettings()
+    power: PowerSettings = PowerSettings()
+    battery: BatterySettings = BatterySettings()
+    shutdown: ShutdownSettings = ShutdownSettings()
+    ssh: SshSettings = SshSettings()
+    master: MasterSettings
+    workers: tuple[WorkerSettings, ...] = ()
+    nas: NasSettings | None = None
+    loads: tuple[LoadSettings, ...] = ()
+    kubernetes: KubernetesSettings | None = None
+    mqtt: MqttSettings | None = None
+    control: ControlSettings = ControlSettings()
+    log: LogSettings = LogSettings()
+
+    @property
+    def machines(self) -> tuple[Machine, ...]:
+        """Everything that hangs on the UPS."""
+        return tuple(machine for name in type(self).model_fields for _, machine in _machines(getattr(self, name)))
+
+    @classmethod
+    @override
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Nothing but what is passed in: `load_settings` alone decides what is read, and from where."""
+        return (init_settings,)
+
+    @field_validator("workers", "nas", "loads")
+    @classmethod
+    def _every_name_is_its_own(cls, value: _Value, info: ValidationInfo) -> _Value:
+        taken = {machine.name for other in info.data for _, machine in _machines(info.data[other])}
+        twice: list[InitErrorDetails] = []
+        for index, machine in _machines(value):
+            if machine.name in taken:
+                text = f'"{machine.name}" is named twice; give every machine its own name'
+                wrong = PydanticCustomError("named_twice", text)
+                twice.append(InitErrorDetails(type=wrong, loc=(*index, "name"), input=machine.name))
+            taken.add(machine.name)
+        if twice:
+            raise ValidationError.from_exception_data(cls.__name__, twice)
+        return value
+
+
+def _machines(
+    value: object,
+) -> list[tuple[tuple[int, ...], Machine]]:
+    """The machines in a field's value, each with its index if the field is a list."""
+    match value:
+        case MasterSettings() | WorkerSettings() | NasSettings() | LoadSettings():
+            return [((), value)]
+        case tuple():
+            return [((index,), machine) for index, item in enumerate(value) for _, machine in _machines(item)]
+        case _:
+            return []
+
+
+def load_settings(path: Path, environment: Mapping[str, str]) -> Settings:
+    """The settings in the file at `path`, changed by `UPSD_*` variables, completed by systemd's credentials.
+
+    Raises:
+        SettingsError: Something is wrong; `problems` has one line for each thing.
+    """
+    sources = collect(Settings, path, environment)
+    try:
+        settings = Settings(**sources.values)
+    except ValidationError as error:
+        found = [f"{sources.place(key)}: {text}" for key, text in problems_of(error, Settings)]
+        raise SettingsError(*sources.problems, *found) from None
+    mqtt = settings.mqtt
+    if mqtt and mqtt.password_file:
+        try:
+            password: dict[str, Any] = {"password": SecretStr(read_secret(mqtt.password_file))}
+            settings = settings.model_copy(update={"mqtt": mqtt.model_copy(update=password)})
+        except ValueError as error:
+            sources.problems.append(f"{sources.place(('mqtt', 'password_file'))}: {error}")
+    if sources.problems:
+        raise SettingsError(*sources.problems)
+    return settings

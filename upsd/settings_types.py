@@ -1,0 +1,65 @@
+"""The kinds of value that a setting can hold, each with its limits and the words that say so."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import AfterValidator, BeforeValidator, Field
+
+from upsd.domain.duration import parse_duration
+
+
+def _duration(value: object) -> object:
+    if isinstance(value, str | bool):
+        return parse_duration(str(value).lower() if isinstance(value, bool) else value)
+    return value
+
+
+def _number(value: object) -> object:
+    if isinstance(value, bool):
+        raise ValueError("true and false are no numbers; write a number")  # noqa: TRY004 (pydantic wants ValueError)
+    return value
+
+
+def _multiple_of(unit_s: int, most_s: int, right: str) -> AfterValidator:
+    def check(value: float) -> float:
+        if value % unit_s or not unit_s <= value <= most_s:
+            raise ValueError(f"{value:g} s is not what the UPS can count; write {right}")
+        return value
+
+    return AfterValidator(check)
+
+
+def _matching(pattern: str, right: str) -> AfterValidator:
+    def check(value: str) -> str:
+        if not re.fullmatch(pattern, value):
+            raise ValueError(f"can't be used as it stands; write {right}")
+        return value
+
+    return AfterValidator(check)
+
+
+def _absolute(path: Path) -> Path:
+    if not path.is_absolute():
+        raise ValueError("is a relative path; write the whole path, from /")
+    return path
+
+
+Duration = Annotated[float, BeforeValidator(_duration), Field(gt=0, allow_inf_nan=False)]
+WholeSeconds = Annotated[Duration, _multiple_of(1, 65535, "whole seconds from 1 to 65535")]
+WholeMinutes = Annotated[Duration, _multiple_of(60, 65535 * 60, "whole minutes, such as 60 or 2min")]
+Watts = Annotated[float, BeforeValidator(_number), Field(ge=0, le=5000, allow_inf_nan=False)]
+Positive = Annotated[float, BeforeValidator(_number), Field(gt=0, allow_inf_nan=False)]
+Share = Annotated[float, BeforeValidator(_number), Field(gt=0, le=1)]
+Port = Annotated[int, BeforeValidator(_number), Field(ge=1, le=65535)]
+TopicPart = Annotated[str, _matching(r"[a-z0-9_-]+", "only a-z, 0-9, _ and -")]
+MachineName = Annotated[
+    str, _matching(r"[A-Za-z0-9][A-Za-z0-9._-]*", 'letters, digits, ".", "_" and "-", with a letter or digit first')
+]
+Host = Annotated[str, _matching(r"[^\s/@-][^\s/@]*", "a host name or an address alone, without user or port")]
+Topic = Annotated[str, _matching(r"[^\s+#/]+(/[^\s+#/]+)*", 'a topic without "+", "#" or outer "/"')]
+AbsolutePath = Annotated[Path, AfterValidator(_absolute)]
+Command = Annotated[list[str], Field(min_length=1)]
+Text = Annotated[str, Field(min_length=1)]
