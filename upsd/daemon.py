@@ -1,0 +1,272 @@
+"""The only place where the parts are built and wired: one task group, named and guarded tasks, the clocks.
+
+Whatever goes wrong outside is the business of the room that it goes wrong in. A defect in one task is logged and the
+task begun again; only wrong settings (78) and a second daemon (69) end the process.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import os
+import signal
+import sys
+import time
+import uuid
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import structlog
+
+from upsd import adapters, shapes
+from upsd import log as logs
+from upsd.control import ControlError, ControlServer
+from upsd.domain.power import PowerState, Severity
+from upsd.domain.rack import RackError
+from upsd.notify import Notifier, watchdog_interval_s
+from upsd.publish.mqtt import PublishError
+from upsd.rack.kubernetes import CORDON_MARK
+from upsd.settings import EXIT_CONFIG, SettingsError, load_settings
+from upsd.shutdown.budget import describe
+from upsd.shutdown.conductor import Conductor
+from upsd.shutdown.journal import FileJournal, JournalError
+from upsd.shutdown.steps import performers
+from upsd.status import StatusBoard, shutdown_document, state_document
+from upsd.supervisor import Supervisor
+from upsd.ups.driver import UpsDriver
+from upsd.ups.transport import UsbPort, UsbTransport
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from upsd.domain.power import Event
+    from upsd.rack.kubernetes import KubernetesCluster
+    from upsd.settings import Settings
+    from upsd.shutdown.journal import Unfinished
+
+log = structlog.get_logger()
+
+EXIT_UNAVAILABLE = 69
+_TICK_S = 1.0
+_QUIET_STATE_S = 30.0
+_LOOK_AGAIN_S = 10.0
+_AFTER_DEFECT_S = 1.0
+_BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+
+
+class Daemon:
+    """All parts, wired."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._settings = settings
+        self._notifier = Notifier()
+        self._shown_at = -_QUIET_STATE_S
+        self._shown: object = None
+        self.board = StatusBoard(settings.ups.name)
+
+        ups = settings.ups
+        self._transport = UsbTransport(
+            UsbPort(
+                backend=ups.backend,
+                packet_pause_s=ups.packet_pause,
+                clock=time.monotonic,  # noqa: TID251  # the USB thread has no event loop to ask
+                pause=time.sleep,  # noqa: TID251  # it blocks on USB anyway
+            )
+        )
+        self._driver = UpsDriver(
+            self._transport,
+            device=ups.bus_path,
+            poll_interval_s=ups.poll_interval,
+            exchange_timeout_s=ups.exchange_timeout,
+        )
+        self._cluster = adapters.cluster(settings)
+        self._identity = adapters.ssh_identity(settings)
+        self._journal = FileJournal(settings.state_directory / "journal.jsonl", _date)
+        rack = adapters.rack(
+            settings, emit=self._emit, driver=self._driver, cluster=self._cluster, identity=self._identity
+        )
+        boot_id = _boot_id()
+        self._conductor = Conductor(
+            shapes.rack_shape(settings),
+            performers(rack),
+            journal=self._journal,
+            emit=self._emit,
+            changed=self._show_shutdown,
+            battery_end_at=lambda: self._supervisor.battery_end_at(self._loop.time()),
+            boot_id=boot_id,
+            name_outage=lambda: f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{uuid.uuid4().hex[:4]}",
+        )
+        self._unfinished = self._load_journal()
+        self._supervisor = Supervisor(
+            shapes.supervisor_rules(settings),
+            self._conductor,
+            facts=partial(shapes.battery_facts, settings),
+            emit=self._emit,
+            unfinished=self._unfinished,
+            boot_id=boot_id,
+            now=self._loop.time(),
+        )
+        self._publisher = adapters.publisher(settings, self.board)
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Run until `stop` is set.
+
+        Raises:
+            ControlError: the control socket can't be had.
+        """
+        settings = self._settings
+        control = ControlServer(self.board, settings.control.socket, extra={"plan": self._plan})
+        async with control, asyncio.TaskGroup() as group:
+            tasks = {"readings": self._read, "ticks": self._tick}
+            if self._publisher:
+                tasks["mqtt"] = self._publisher.run
+            if self._cluster and not self._unfinished:
+                tasks["leftovers"] = partial(self._look_for_leftovers, self._cluster)
+            running = [group.create_task(_guarded(name, work), name=name) for name, work in tasks.items()]
+            self._notifier.ready()
+            log.info("daemon_started", ups=settings.ups.name, machines=len(settings.machines))
+            await stop.wait()
+            self._notifier.stopping()
+            log.info("daemon_stopping", phase=self._conductor.phase.value)
+            await self._conductor.close()
+            for task in running:
+                task.cancel()
+        self._transport.shutdown()
+        self._journal.close()
+        self._notifier.close()
+
+    async def _read(self) -> None:
+        async for reading in self._driver.readings():
+            self._supervisor.identity = self._driver.identity
+            self._supervisor.hear(reading)
+            self._show_state()
+
+    async def _tick(self) -> None:
+        watchdog_s = watchdog_interval_s(os.environ)
+        fed_at = self._loop.time()
+        while True:
+            await asyncio.sleep(_TICK_S)
+            now = self._loop.time()
+            self._supervisor.warnings = self._warnings()
+            self._supervisor.tick(now)
+            self._show_state()
+            # Fed from the loop that everything runs in: if that hangs, systemd starts us again.
+            if watchdog_s is not None and now - fed_at >= watchdog_s:
+                self._notifier.watchdog()
+                fed_at = now
+
+    async def _look_for_leftovers(self, cluster: KubernetesCluster) -> None:
+        """Find nodes that carry our mark though the journal knows of no outage, and bring them back."""
+        while True:
+            if self._supervisor.view.state is PowerState.ON_LINE and self._supervisor.view.believed > 1:
+                try:
+                    marks = [
+                        node.annotations[CORDON_MARK]
+                        for node in await cluster.nodes()
+                        if CORDON_MARK in node.annotations
+                    ]
+                except RackError as error:
+                    log.debug("leftovers_unknown", reason=str(error))
+                else:
+                    if marks and self._conductor.may_start:
+                        self._conductor.recover(marks[0])
+                    return
+            await asyncio.sleep(_LOOK_AGAIN_S)
+
+    def _load_journal(self) -> Unfinished | None:
+        try:
+            return self._journal.load()
+        except JournalError as error:
+            log.critical("journal_failed", reason=str(error))
+            return None
+
+    def _emit(self, event: Event) -> None:
+        level = {Severity.INFO: "info", Severity.WARNING: "warning", Severity.CRITICAL: "error"}[event.severity]
+        getattr(log, level)(event.name, ups=self.board.ups, **event.fields)
+        self.board.emit(event, _date())
+
+    def _show_state(self) -> None:
+        """Keep the state fresh for who asks; tell the followers when it says something new, or now and then."""
+        now = self._loop.time()
+        snapshot = self._supervisor.snapshot(now)
+        document = state_document(snapshot, at=_date(), now=now)
+        shown = (snapshot.power, snapshot.phase, document["readings"], snapshot.warnings)
+        busy = snapshot.on_battery_s is not None or snapshot.phase != "idle"
+        if busy or shown != self._shown or now - self._shown_at >= _QUIET_STATE_S:
+            if (snapshot.power, snapshot.phase) != (self.board.state["power"], self.board.state["phase"]):
+                self._notifier.status(f"{snapshot.power.value.replace('_', ' ')}, {snapshot.phase}")
+            self._shown, self._shown_at = shown, now
+            self.board.set_state(document)
+        else:
+            self.board.state = document
+
+    def _show_shutdown(self) -> None:
+        conductor = self._conductor
+        document = shutdown_document(
+            phase=conductor.phase.value,
+            outage=conductor.outage,
+            reason=conductor.reason or None,
+            progress=list(conductor.progress.values()),
+            at=_date(),
+            now=self._loop.time(),
+        )
+        self.board.set_shutdown(document)
+
+    def _warnings(self) -> tuple[str, ...]:
+        found = [self._driver.trouble, *(self._identity.warnings() if self._identity else ())]
+        return tuple(trouble for trouble in found if trouble)
+
+    def _plan(self) -> dict[str, list[str]]:
+        return {"lines": describe(self._conductor.plan)}
+
+
+async def _guarded(name: str, work: Callable[[], Awaitable[None]]) -> None:
+    """Do endless work; a defect in it is logged, and it begins again."""
+    while True:
+        try:
+            return await work()
+        except Exception:
+            log.exception("task_defect", task=name)
+            await asyncio.sleep(_AFTER_DEFECT_S)
+
+
+def _date() -> str:
+    return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _boot_id() -> str:
+    try:
+        return _BOOT_ID.read_text(encoding="ascii").strip()
+    except OSError:
+        return "unknown"
+
+
+async def _serve(settings: Settings) -> None:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for signal_number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(signal_number, stop.set)
+    await Daemon(settings).run(stop)
+
+
+def main() -> None:
+    """Run the daemon until it is told to stop."""
+    parser = argparse.ArgumentParser(prog="python -m upsd", description=__doc__.splitlines()[0] if __doc__ else None)
+    default = os.environ.get("UPSD_CONFIG", "/etc/upsd/upsd.toml")
+    parser.add_argument("--config", type=Path, default=Path(default), help="the settings file (default: %(default)s)")
+    try:
+        settings = load_settings(parser.parse_args().config, os.environ)
+    except SettingsError as error:
+        print(error, file=sys.stderr)  # noqa: T201  # there is no log yet
+        sys.exit(EXIT_CONFIG)
+    logs.configure(settings.log.level, settings.log.format)
+    try:
+        with contextlib.suppress(KeyboardInterrupt):
+            asyncio.run(_serve(settings))
+    except (ControlError, PublishError) as error:
+        log.critical("start_failed", reason=str(error))
+        sys.exit(EXIT_UNAVAILABLE)

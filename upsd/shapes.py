@@ -1,0 +1,78 @@
+"""From settings to what the decisions go by: the shape of the rack, the rules, the battery. Pure."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from upsd.power import PowerRules
+from upsd.shutdown.plan import ClusterShape, HostShape, RackShape, StorageShape
+from upsd.shutdown.trigger import TriggerRules
+from upsd.supervisor import SupervisorRules
+from upsd.ups.battery import BatteryFacts
+
+if TYPE_CHECKING:
+    from upsd.domain.power import UpsIdentity
+    from upsd.settings import KubernetesSettings, NasSettings, Settings
+
+# What the smallest UPS of the kind holds, until it says more.
+_FALLBACK_V = 12.0
+_FALLBACK_AH = 7.0
+_MASTER_ASKED_TIMES = 3
+
+
+def rack_shape(settings: Settings) -> RackShape:
+    """What the plan is made from."""
+    master = settings.master
+    return RackShape(
+        master=HostShape(master.name, master.poweroff_expected, _MASTER_ASKED_TIMES * master.poweroff_expected),
+        workers=tuple(
+            HostShape(worker.name, worker.poweroff_expected, worker.poweroff_limit) for worker in settings.workers
+        ),
+        cluster=_cluster_shape(settings.kubernetes) if settings.kubernetes else None,
+        storage=_storage_shape(settings.nas) if settings.nas else None,
+    )
+
+
+def supervisor_rules(settings: Settings) -> SupervisorRules:
+    """What the decisions go by."""
+    return SupervisorRules(
+        ups=settings.ups.name,
+        power=PowerRules(debounce_s=settings.power.debounce, silence_s=settings.power.silence),
+        trigger=TriggerRules(
+            auto=settings.shutdown.auto,
+            margin_s=settings.shutdown.margin,
+            reserve_s=settings.battery.reserve,
+            on_battery_s=settings.shutdown.on_battery,
+            battery_low=settings.shutdown.battery_low,
+        ),
+        watts={machine.name: machine.watts for machine in settings.machines},
+    )
+
+
+def battery_facts(settings: Settings, identity: UpsIdentity | None) -> BatteryFacts:
+    """What is known of the battery: from the settings, else from the UPS, else the smallest there is."""
+    told = settings.battery
+    voltage_v = told.voltage_v or (identity and identity.battery_voltage_v) or _FALLBACK_V
+    capacity_ah = told.capacity_ah or (identity and identity.battery_capacity_ah) or _FALLBACK_AH
+    return BatteryFacts(
+        voltage_v=voltage_v,
+        capacity_ah=capacity_ah,
+        health=told.health,
+        inverter_efficiency=told.inverter_efficiency,
+        inverter_idle_w=told.inverter_idle_w,
+    )
+
+
+def _cluster_shape(kubernetes: KubernetesSettings) -> ClusterShape:
+    return ClusterShape(
+        cordon_s=kubernetes.cordon_expected,
+        drain_s=kubernetes.drain_expected,
+        drain_limit_s=kubernetes.drain_limit,
+        delete_grace_s=kubernetes.delete_grace,
+        ready_limit_s=kubernetes.ready_limit,
+    )
+
+
+def _storage_shape(nas: NasSettings) -> StorageShape:
+    host = HostShape(nas.name, nas.poweroff_expected, nas.poweroff_limit) if nas.poweroff_command else None
+    return StorageShape(nas.name, nas.flush_expected, nas.flush_limit, host)

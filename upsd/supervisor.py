@@ -1,0 +1,193 @@
+"""What follows from a reading, and from the lack of one? The rooms' decisions, put one after the other.
+
+reading -> power view -> events -> battery -> trigger -> conductor. Nothing here waits for anything: `hear` and `tick`
+are plain calls with the time in them, so that a whole outage can be followed in a test.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from upsd.domain.power import PowerState, RuntimeEstimate
+from upsd.power import PowerView, observe, tick
+from upsd.shutdown.budget import critical_path_s
+from upsd.shutdown.conductor import Phase
+from upsd.shutdown.trigger import Supply, evaluate, latest_start_in_s
+from upsd.status import Snapshot
+from upsd.ups import battery
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from upsd.domain.power import Event, Reading, UpsIdentity
+    from upsd.power import PowerRules
+    from upsd.shutdown.conductor import Conductor
+    from upsd.shutdown.journal import Unfinished
+    from upsd.shutdown.trigger import Trigger, TriggerRules
+    from upsd.ups.battery import BatteryFacts
+
+# A shutdown that passed its point of no return before we were restarted goes on after this, with or without a reading.
+_RESUME_BLIND_S = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class SupervisorRules:
+    """What the settings say of decisions; `watts` by machine, of everything on the outlets."""
+
+    ups: str
+    power: PowerRules
+    trigger: TriggerRules
+    watts: Mapping[str, float]
+
+
+class Supervisor:
+    """Follows the supply and tells the conductor.
+
+    Args:
+        rules: what the settings say.
+        conductor: runs the plans.
+        facts: what is known of the battery, by who the UPS says it is.
+        emit: hears every event.
+        unfinished: the outage that the journal leaves open.
+        boot_id: of this boot.
+        now: loop time at the start.
+    """
+
+    def __init__(
+        self,
+        rules: SupervisorRules,
+        conductor: Conductor,
+        *,
+        facts: Callable[[UpsIdentity | None], BatteryFacts],
+        emit: Callable[[Event], None],
+        unfinished: Unfinished | None,
+        boot_id: str,
+        now: float,
+    ) -> None:
+        self._rules = rules
+        self._conductor = conductor
+        self._facts = facts
+        self._emit = emit
+        self._unfinished = unfinished
+        self._boot_id = boot_id
+        self._started_at = now
+        self._trigger: Trigger | None = None
+        self._charge = battery.Charge(at=now)
+        self.view = PowerView(heard_at=now)
+        self.identity: UpsIdentity | None = None
+        self.warnings: tuple[str, ...] = ()
+
+    def hear(self, reading: Reading) -> None:
+        """Follow one reading."""
+        was_lost = self.view.lost_at is not None
+        self.view, events = observe(self.view, reading, self._rules.power)
+        self._follow(reading.at, events)
+        if was_lost and self.view.lost_at is None:
+            self._conductor.mains_back()
+
+    def tick(self, now: float) -> None:
+        """Let time pass; to be called about once a second."""
+        self.view, events = tick(self.view, now, self._rules.power)
+        if events or self.view.silent:
+            self._follow(now, events)
+
+    def battery_end_at(self, now: float) -> float:
+        """Until when the battery may be used (loop time); infinite on mains."""
+        if self.view.lost_at is None:
+            return math.inf
+        return now + self.runtime(now).low_s - self._rules.trigger.reserve_s
+
+    def runtime(self, now: float) -> RuntimeEstimate:
+        """How long the battery carries what is still on."""
+        fresh = None if self.view.silent else self.view.reading
+        on_battery_s = None if self.view.lost_at is None else now - self.view.lost_at
+        facts = self._facts(self.identity)
+        charge = self._charge_at(now, facts)
+        return battery.estimate(charge, self._watts(), facts, reading=fresh, on_battery_s=on_battery_s)
+
+    def snapshot(self, now: float) -> Snapshot:
+        """Everything that a surface shows."""
+        plan, ended = self._conductor.plan, self._ended()
+        supply = self._supply(now)
+        return Snapshot(
+            ups=self._rules.ups,
+            identity=self.identity,
+            power=self.view.state,
+            reading=None if self.view.silent else self.view.reading,
+            on_battery_s=None if self.view.lost_at is None else now - self.view.lost_at,
+            runtime=self.runtime(now),
+            plan_expected_s=critical_path_s(plan, ended=ended),
+            plan_minimum_s=critical_path_s(plan, forced=True, ended=ended),
+            latest_start_in_s=latest_start_in_s(supply, self._rules.trigger)
+            if supply and self._conductor.may_start and self._rules.trigger.auto
+            else None,
+            outage=self._conductor.outage,
+            phase=self._conductor.phase.value,
+            warnings=self.warnings,
+        )
+
+    def _follow(self, now: float, events: tuple[Event, ...]) -> None:
+        for event in events:
+            self._emit(event)
+        self._charge = self._charge_at(now, self._facts(self.identity))
+        if self._unfinished:
+            self._settle_unfinished(self._unfinished, now)
+        self._pull_trigger(now)
+
+    def _pull_trigger(self, now: float) -> None:
+        supply = self._supply(now)
+        if supply is None or not self._conductor.may_start:
+            self._trigger = None
+            return
+        self._trigger = evaluate(supply, self._rules.trigger, self._trigger)
+        if self._trigger and self._trigger.fires:
+            self._unfinished = None
+            self._conductor.start(self._trigger.reason)
+
+    def _settle_unfinished(self, unfinished: Unfinished, now: float) -> None:
+        """Act on what the journal left open, but never without a live reading that confirms it."""
+        on_mains = self.view.state is PowerState.ON_LINE and self.view.believed >= 2
+        this_boot = unfinished.boot_id == self._boot_id
+        blind = now - self._started_at > _RESUME_BLIND_S
+        if this_boot and (self.view.confirmed or (unfinished.committed and (on_mains or blind))):
+            self._conductor.resume(unfinished)
+        elif this_boot and on_mains:
+            self._conductor.undo(unfinished.outage, unfinished.began)
+        elif on_mains:
+            self._conductor.recover(unfinished.outage)
+        else:
+            return
+        self._unfinished = None
+
+    def _supply(self, now: float) -> Supply | None:
+        if self.view.lost_at is None or not self.view.confirmed:
+            return None
+        return Supply(
+            on_battery_s=now - self.view.lost_at,
+            battery_low=self.view.low,
+            low_s=self.runtime(now).low_s,
+            need_s=critical_path_s(self._conductor.plan),
+        )
+
+    def _charge_at(self, now: float, facts: BatteryFacts) -> battery.Charge:
+        reading = self.view.reading
+        if self.view.lost_at is not None or (reading and reading.on_battery):
+            return battery.discharge(self._charge, now, self._watts(), facts)
+        charged = reading is not None and reading.charged and not self.view.silent
+        return battery.recharge(self._charge, now, charged=charged)
+
+    def _ended(self) -> frozenset[str]:
+        return self._conductor.ended if self._conductor.phase is Phase.SHUTTING_DOWN else frozenset()
+
+    def _watts(self) -> float:
+        off = self._conductor.confirmed_off
+        return self._told_watts() or sum(watts for machine, watts in self._rules.watts.items() if machine not in off)
+
+    def _told_watts(self) -> float:
+        # Small Riellos report a load of 0 whatever hangs on them, so 0 is no reading.
+        reading, identity = self.view.reading, self.identity
+        if not reading or not reading.load_percent or not identity or not identity.real_power_w:
+            return 0.0
+        return reading.load_percent / 100 * identity.real_power_w
