@@ -1,0 +1,1 @@
+"""One outage before your eyes: `make demo`."""

@@ -1,0 +1,137 @@
+"""The demo: start the rack and the real daemon, cut the mains, show what happens, and judge it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import shutil
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from rich.console import Console
+from rich.live import Live
+
+from hardware_sim.demo.screen import WIDTH, draw
+from hardware_sim.demo.subscriber import Subscriber, event_line
+from hardware_sim.demo.verdict import judge
+from hardware_sim.rack import WATTS, SimulatedRack
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+
+_CALM_S: Final = 2.0
+_LIMIT_S: Final = 80.0
+_AFTERMATH_S: Final = 1.0
+_FRAME_S: Final = 0.25
+
+SETTINGS: Final = """\
+[ups]
+backend = "hardware_sim.usb_backend"
+outlet_off_delay = "12s"
+[power]
+debounce = "2s"
+[shutdown]
+on_battery = "4s"
+[kubernetes]
+kubeconfig = "{directory}/kubeconfig"
+drain_expected = "10s"
+drain_limit = "14s"
+delete_grace = "2s"
+"""
+
+
+def run(*, plain: bool) -> int:
+    """Run the demo; 0 if its verdict is clean."""
+    directory = Path(tempfile.mkdtemp(prefix="upsd-demo-"))
+    console = Console(width=WIDTH, highlight=False, soft_wrap=plain)
+    try:
+        clean = asyncio.run(_play(directory, console, plain=plain))
+    except KeyboardInterrupt:
+        console.print("stopped")
+        return 130
+    if clean:
+        shutil.rmtree(directory, ignore_errors=True)
+        return 0
+    console.print(f"The daemon's log and files are kept in {directory}.")
+    return 1
+
+
+async def _play(directory: Path, console: Console, *, plain: bool) -> bool:
+    loop = asyncio.get_running_loop()
+    began_at = loop.time()
+
+    def tell(text: str) -> None:
+        if plain:
+            console.print(f"{loop.time() - began_at:5.1f} s  {text}")
+
+    tell("starting the simulated rack and the daemon")
+    async with SimulatedRack(directory, SETTINGS.format(directory=directory)) as rack:
+        subscriber = Subscriber(rack.mqtt_port, lambda _, event: tell(f"mqtt: {event_line(event)}"))
+        for machine in rack.machines.values():
+            machine.on_change(lambda changed: tell(f"machine: {changed.name} {changed.state.value}"))
+        following = asyncio.create_task(subscriber.follow(began_at))
+        stage = _Stage()
+        cut = False
+        async with _screen(rack, subscriber, stage, began_at, console, shown=not plain):
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_LIMIT_S):
+                    await _outage(rack, subscriber, stage, tell)
+                    cut = True
+        following.cancel()
+        await asyncio.gather(following, return_exceptions=True)
+        verdict = judge(rack, outlets_cut=cut, full_load_w=sum(WATTS.values()))
+    console.print()
+    for good, line in verdict.lines:
+        console.print(f"  {'ok ' if good else 'BAD'}  {line}", style=None if good else "bold red")
+    word = "clean" if verdict.clean else "NOT CLEAN"
+    console.print(f"\nVerdict: {word}, after {loop.time() - began_at:.0f} s.", style="bold")
+    return verdict.clean
+
+
+class _Stage:
+    """What happens now, in words."""
+
+    caption = "the rack starts"
+
+
+async def _outage(rack: SimulatedRack, subscriber: Subscriber, stage: _Stage, tell: Callable[[str], None]) -> None:
+    await subscriber.until(lambda: subscriber.state.get("power") == "on_line")
+    stage.caption = "all is well; the mains will be cut"
+    tell("the daemon reads the UPS: on line")
+    await asyncio.sleep(_CALM_S)
+    rack.device.cut_mains()
+    stage.caption = "the mains is gone"
+    tell("the mains is cut")
+    await rack.outlets_cut.wait()
+    stage.caption = "the UPS has cut its outlets"
+    tell("the UPS has cut its outlets")
+    await asyncio.sleep(_AFTERMATH_S)
+
+
+@contextlib.asynccontextmanager
+async def _screen(
+    rack: SimulatedRack, subscriber: Subscriber, stage: _Stage, began_at: float, console: Console, *, shown: bool
+) -> AsyncIterator[None]:
+    """Draw until the block ends; the last picture stays."""
+    if not shown:
+        yield
+        return
+    loop = asyncio.get_running_loop()
+
+    def picture() -> Any:
+        return draw(rack, subscriber, after_s=loop.time() - began_at, caption=stage.caption)
+
+    async def redraw(live: Live) -> None:
+        while True:
+            live.update(picture(), refresh=True)
+            await asyncio.sleep(_FRAME_S)
+
+    with Live(picture(), console=console, auto_refresh=False) as live:
+        drawing = asyncio.create_task(redraw(live))
+        try:
+            yield
+        finally:
+            drawing.cancel()
+            await asyncio.gather(drawing, return_exceptions=True)
+            live.update(picture(), refresh=True)

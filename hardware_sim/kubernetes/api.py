@@ -1,0 +1,318 @@
+"""The simulated cluster behind the Kubernetes API: HTTP routes, TLS, the bearer token, and faults.
+
+Served as far as kubectl and the daemon use it: discovery, lists with selectors and pages, tables, PATCH, evictions and
+deletions of pods. Not served: watches, creation of objects, protobuf, and OpenAPI.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+from contextlib import AsyncExitStack, contextmanager, suppress
+from typing import TYPE_CHECKING, Any, Self
+
+from aiohttp import web
+
+from hardware_sim.kubernetes import discovery, eviction, patch, selectors, status, tables
+from hardware_sim.kubernetes.faults import Faults, LoggedRequest
+from hardware_sim.kubernetes.identity import ServerIdentity, fresh_identity
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+    from pathlib import Path
+    from types import TracebackType
+
+    from hardware_sim.kubernetes.cluster import SimulatedCluster
+    from hardware_sim.kubernetes.objects import Object
+
+ROOT = "/{root:" + "|".join(discovery.ROOTS) + "}"
+BODY = web.RequestKey("body", object)
+SHUTDOWN_S = 0.2
+"""How long answers under way may still take when the server stops."""
+
+
+class SimulatedKubernetes:
+    """The API server; an asynchronous context manager that serves while it is open."""
+
+    def __init__(
+        self,
+        cluster: SimulatedCluster,
+        *,
+        tls: bool | ServerIdentity = True,
+        token: str | None = "simulated-token",  # noqa: S107 -- it opens nothing but this simulation
+    ) -> None:
+        """Serve the cluster on a free port of the loopback address.
+
+        Args:
+            cluster: Time passes in it by the event loop's clock, as long as the server runs.
+            tls: HTTPS with a certificate of its own (or the given one), or plain HTTP.
+            token: The bearer token that every request must carry; `None` lets everyone in.
+        """
+        self.cluster = cluster
+        self.token = token
+        self.faults = Faults()
+        self.requests: list[LoggedRequest] = []
+        self._identity = fresh_identity() if tls is True else tls or None
+        self._port = 0
+        self._listeners: set[asyncio.Event] = set()
+        self._running = AsyncExitStack()
+
+    @property
+    def url(self) -> str:
+        """Where it serves, or served last."""
+        return f"{'https' if self._identity else 'http'}://127.0.0.1:{self._port}"
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self.stop()
+
+    async def start(self) -> None:
+        """Serve; after a `stop` on the same port again."""
+        loop = asyncio.get_running_loop()
+        offset = self.cluster.now - loop.time()
+        self.cluster.clock = lambda: loop.time() + offset
+        self.cluster.store.changed = self._notify
+        self._running.callback(self._freeze)
+        runner = web.AppRunner(
+            self._application(), access_log=None, handler_cancellation=True, shutdown_timeout=SHUTDOWN_S
+        )
+        await runner.setup()
+        self._running.push_async_callback(runner.cleanup)
+        context = self._identity.context if self._identity else None
+        await web.TCPSite(runner, "127.0.0.1", self._port, ssl_context=context).start()
+        self._port = runner.addresses[0][1]
+        clock = asyncio.create_task(self._keep_time(), name="simulated cluster")
+        self._running.push_async_callback(_cancelled, clock)
+
+    async def stop(self) -> None:
+        """Refuse connections from now on; time stands still in the cluster until the next `start`."""
+        await self._running.aclose()
+        self._running = AsyncExitStack()
+
+    async def until(self, holds: Callable[[], bool], within_s: float = 10.0) -> None:
+        """Wait for something to be true of the cluster, or of the requests that came in.
+
+        Raises:
+            TimeoutError: It did not become true in time.
+        """
+        with self._listening() as changed:
+            async with asyncio.timeout(within_s):
+                while not holds():
+                    changed.clear()
+                    await changed.wait()
+
+    def write_kubeconfig(self, path: Path) -> None:
+        """Write a kubeconfig with the CA and the token, readable by its owner only."""
+        server: Object = {"server": self.url}
+        if self._identity:
+            server["certificate-authority-data"] = base64.b64encode(self._identity.ca_pem).decode()
+        user = {"token": self.token} if self.token else {}
+        config = {
+            "apiVersion": "v1",
+            "kind": "Config",
+            "clusters": [{"name": "default", "cluster": server}],
+            "users": [{"name": "default", "user": user}],
+            "contexts": [{"name": "default", "context": {"cluster": "default", "user": "default"}}],
+            "current-context": "default",
+        }
+        path.touch(mode=0o600)
+        path.write_text(json.dumps(config, indent=2))  # every JSON document is a YAML document
+
+    async def _keep_time(self) -> None:
+        with self._listening() as changed:
+            while True:
+                self.cluster.advance(self.cluster.now)
+                changed.clear()
+                due = self.cluster.next_due()
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(None if due is None else due - self.cluster.now):
+                        await changed.wait()
+
+    def _freeze(self) -> None:
+        stopped_at = self.cluster.now
+        self.cluster.clock = lambda: stopped_at
+
+    def _notify(self) -> None:
+        for listener in self._listeners:
+            listener.set()
+
+    @contextmanager
+    def _listening(self) -> Iterator[asyncio.Event]:
+        """An event that is set by each request and by each change in the cluster."""
+        changed = asyncio.Event()
+        self._listeners.add(changed)
+        try:
+            yield changed
+        finally:
+            self._listeners.discard(changed)
+
+    # Routes
+
+    def _application(self) -> web.Application:
+        application = web.Application(middlewares=[self._guard])
+        routes = application.router
+        for path, answer in (
+            ("/version", discovery.VERSION),
+            ("/version/", discovery.VERSION),
+            ("/api", discovery.CORE_VERSIONS),
+            ("/apis", discovery.groups()),
+        ):
+            routes.add_get(path, _constant(answer))
+        for path in ("/readyz", "/livez", "/healthz"):
+            routes.add_get(path, _ok)
+        for root in discovery.ROOTS:
+            routes.add_get(f"/{root}", _constant(discovery.resources(root)))
+        routes.add_get(ROOT + "/{plural}", self._list)
+        routes.add_get(ROOT + "/namespaces/{namespace}/{plural}", self._list)
+        for path in (ROOT + "/{plural}/{name}", ROOT + "/namespaces/{namespace}/{plural}/{name}"):
+            routes.add_get(path, self._get)
+            routes.add_patch(path, self._patch)
+            routes.add_delete(path, self._delete)
+        routes.add_post("/api/v1/namespaces/{namespace}/pods/{name}/eviction", self._evict)
+        return application
+
+    @web.middleware
+    async def _guard(self, request: web.Request, handler: Any) -> web.StreamResponse:
+        """Record the request, let the faults and the token have their say, and turn refusals into answers."""
+        try:
+            body = await request.json() if request.can_read_body else {}
+        except ValueError:
+            body = None
+        request[BODY] = body
+        self.requests.append(LoggedRequest(request.method, request.path, dict(request.query), body))
+        self._notify()
+        await asyncio.sleep(self.faults.latency_s)
+        if self.faults.mute:
+            await asyncio.Event().wait()
+        self.cluster.advance(self.cluster.now)
+        try:
+            self.faults.check(request.method, request.path)
+            self._authenticate(request)
+            return await self._answer(request, handler)
+        except status.Refused as refused:
+            return _json(refused.status, refused.code)
+
+    async def _answer(self, request: web.Request, handler: Any) -> web.StreamResponse:
+        try:
+            found: web.StreamResponse = await handler(request)
+        except web.HTTPException as error:
+            code = error.status if error.status in status.REASONS else 404
+            raise status.Refused(code, "the server could not find the requested resource") from error
+        return found
+
+    def _authenticate(self, request: web.Request) -> None:
+        if self.token and request.headers.get("Authorization") != f"Bearer {self.token}":
+            raise status.Refused(401, "Unauthorized")
+
+    async def _list(self, request: web.Request) -> web.Response:
+        resource = _resource(request)
+        query = request.query
+        if query.get("watch") in ("1", "true"):
+            raise status.Refused(405, "watches are not simulated")
+        every = self.cluster.store.items(resource.plural, request.match_info.get("namespace", ""))
+        items, token = selectors.page(selectors.selected(every, query), query)
+        described = {"resourceVersion": str(self.cluster.store.version)} | ({"continue": token} if token else {})
+        found: Object = {
+            "kind": f"{resource.kind}List",
+            "apiVersion": resource.group_version,
+            "items": items,
+        }
+        if _wants_table(request):
+            found = tables.table(resource.plural, items, self.cluster.date())
+        return _json(found | {"metadata": described})
+
+    async def _get(self, request: web.Request) -> web.Response:
+        item = self._find(request)
+        if _wants_table(request):
+            return _json(tables.table(_resource(request).plural, [item], self.cluster.date()))
+        return _json(item)
+
+    async def _patch(self, request: web.Request) -> web.Response:
+        plural = _resource(request).plural
+        result = patch.patched(plural, self._find(request), request.content_type, request[BODY])
+        if request.query.get("dryRun") != "All":
+            if plural == "nodes":
+                self.cluster.node_changed(result)
+            else:
+                self.cluster.store.put(plural, result)
+        return _json(result)
+
+    async def _delete(self, request: web.Request) -> web.Response:
+        if _resource(request).plural != "pods":
+            raise status.Refused(405, "only pods can be deleted here")
+        found = self._find(request)
+        options = _options(_body(request), request.query)
+        return _json(eviction.delete(self.cluster, *_full_name(request), options) or found)
+
+    async def _evict(self, request: web.Request) -> web.Response:
+        namespace, name = _full_name(request)
+        body = _body(request)
+        options = _options(body.get("deleteOptions") or {}, request.query)
+        eviction.evict(self.cluster, namespace, name, body | {"deleteOptions": options})
+        return _json(status.success(), 201)
+
+    def _find(self, request: web.Request) -> Object:
+        return self.cluster.store.get(_resource(request).plural, *_full_name(request))
+
+
+def _resource(request: web.Request) -> discovery.Resource:
+    resource = discovery.RESOURCES.get(request.match_info["plural"])
+    if resource is None or resource.root != request.match_info["root"]:
+        raise status.Refused(404, "the server could not find the requested resource")
+    return resource
+
+
+def _full_name(request: web.Request) -> tuple[str, str]:
+    return request.match_info.get("namespace", ""), request.match_info["name"]
+
+
+def _options(given: Object, query: Mapping[str, str]) -> Object:
+    """DeleteOptions from the body and from the query, where kubectl puts some of them."""
+    options = dict(given)
+    if "gracePeriodSeconds" in query:
+        options["gracePeriodSeconds"] = int(query["gracePeriodSeconds"])
+    if "dryRun" in query:
+        options["dryRun"] = [query["dryRun"]]
+    return options
+
+
+def _body(request: web.Request) -> Object:
+    found = request[BODY]
+    if not isinstance(found, dict):
+        raise status.Refused(400, "the body of the request is no JSON object")
+    return found
+
+
+def _wants_table(request: web.Request) -> bool:
+    return "as=Table" in request.headers.get("Accept", "")
+
+
+def _json(found: Object, code: int = 200) -> web.Response:
+    # A real server names no charset, and clients compare the type.
+    return web.Response(body=json.dumps(found).encode(), status=code, content_type="application/json")
+
+
+def _constant(answer: Object) -> Any:
+    async def handle(_: web.Request) -> web.Response:
+        return _json(answer)
+
+    return handle
+
+
+async def _ok(_: web.Request) -> web.Response:
+    return web.Response(text="ok")
+
+
+async def _cancelled(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    with suppress(asyncio.CancelledError):
+        await task

@@ -1,0 +1,177 @@
+"""The SSH server of a simulated machine: up while the machine runs, and able to misbehave."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+from typing import TYPE_CHECKING, Self
+
+import asyncssh
+
+from hardware_sim.machines.machine import MachineState
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine, Mapping
+    from types import TracebackType
+
+    from hardware_sim.machines.machine import SimulatedMachine
+
+POWEROFF_COMMAND = "sudo -n systemctl poweroff"
+_HOST = "127.0.0.1"
+_ANSWER_S = 0.2
+"""How long after a power-off was asked for sshd is stopped, which lets the answer through."""
+
+
+class SimulatedSshServer:
+    """A real SSH server on a loopback port that stays the same, with a host key of its own.
+
+    It takes one public key, for any user, and knows a few commands: the power-off, `true`, and `sync`, or what
+    `commands` has instead. When its machine leaves the running state the port closes and lines are cut, as sshd is
+    among the first that a shutdown stops.
+
+    The faults can be switched at any time: `refuse_key`; `hang`, which accepts connections and never says a word;
+    `ignore_poweroff`, which says yes and does nothing.
+    """
+
+    def __init__(
+        self,
+        machine: SimulatedMachine,
+        authorized_key: asyncssh.SSHKey,
+        commands: Mapping[str, Callable[[], Coroutine[None, None, None]]] | None = None,
+    ) -> None:
+        """Take the machine, whose key may log in, and what commands do besides the usual ones."""
+        self.machine = machine
+        self.refuse_key = False
+        self.hang = False
+        self.ignore_poweroff = False
+        self.asked_to_power_off = 0
+        self.commands_running = 0
+        self._authorized_key = authorized_key
+        self._commands = {"true": _nothing, "sync": _nothing, POWEROFF_COMMAND: self._power_off, **(commands or {})}
+        self._host_key = asyncssh.generate_private_key("ssh-ed25519")
+        self._place: socket.socket | None = None
+        self._accepting: asyncio.Task[None] | None = None
+        self._visits: set[asyncio.Task[None]] = set()
+        machine.on_change(lambda _: self._follow())
+
+    @property
+    def port(self) -> int:
+        """Its port on loopback, once started."""
+        if self._place is None:
+            raise RuntimeError(f"the SSH server of {self.machine.name} has not been started")
+        return int(self._place.getsockname()[1])
+
+    @property
+    def known_hosts_line(self) -> str:
+        """Its host key, as a line of a `known_hosts` file."""
+        key = self._host_key.export_public_key().decode().strip()
+        return f"[{_HOST}]:{self.port} {key}"
+
+    async def __aenter__(self) -> Self:
+        """Take a port, and listen there if the machine runs."""
+        # Bound and never listening, this socket keeps the port ours while the machine is off.
+        self._place = _bound(0)
+        self._follow()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """Close everything."""
+        tasks = self._close()
+        if tasks:
+            await asyncio.wait(tasks)
+        if self._place:
+            self._place.close()
+            self._place = None
+
+    def _follow(self) -> None:
+        if self._place is None:
+            return
+        if self.machine.state is not MachineState.RUNNING:
+            self._close()
+        elif self._accepting is None:
+            listener = _bound(self.port)
+            listener.listen()
+            self._accepting = asyncio.create_task(self._accept(listener), name=f"sshd of {self.machine.name}")
+
+    def _close(self) -> set[asyncio.Task[None]]:
+        tasks = self._visits | ({self._accepting} if self._accepting else set())
+        self._accepting = None
+        for task in tasks:
+            task.cancel()
+        return tasks
+
+    async def _accept(self, listener: socket.socket) -> None:
+        loop = asyncio.get_running_loop()
+        with listener:
+            while True:
+                visitor, _ = await loop.sock_accept(listener)
+                visit = asyncio.create_task(self._receive(visitor), name=f"ssh session on {self.machine.name}")
+                self._visits.add(visit)
+                visit.add_done_callback(self._visits.discard)
+
+    async def _receive(self, visitor: socket.socket) -> None:
+        with visitor:
+            if self.hang:
+                await asyncio.Event().wait()
+            with contextlib.suppress(asyncssh.Error, OSError):
+                async with asyncssh.run_server(
+                    visitor,
+                    server_host_keys=[self._host_key],
+                    server_factory=lambda: _Login(self),
+                    process_factory=self._perform,
+                    gss_host=None,
+                ) as connection:
+                    await connection.wait_closed()
+
+    def admits(self, key: asyncssh.SSHKey) -> bool:
+        """Whether the key may log in."""
+        return key == self._authorized_key.convert_to_public() and not self.refuse_key
+
+    async def _perform(self, process: asyncssh.SSHServerProcess[str]) -> None:
+        command = self._commands.get(process.command or "")
+        if command is None:
+            process.stderr.write(f"sh: 1: {process.command}: not found\n")
+            process.exit(127)
+            return
+        work = asyncio.create_task(command(), name=f"{process.command} on {self.machine.name}")
+        cut = asyncio.create_task(process.channel.wait_closed(), name=f"line to {self.machine.name}")
+        self.commands_running += 1
+        try:
+            await asyncio.wait({work, cut}, return_when=asyncio.FIRST_COMPLETED)
+            if work.done():
+                process.exit(0)
+        finally:
+            self.commands_running -= 1
+            work.cancel()
+            cut.cancel()
+
+    async def _power_off(self) -> None:
+        self.asked_to_power_off += 1
+        if not self.ignore_poweroff:
+            asyncio.get_running_loop().call_later(_ANSWER_S, self.machine.shut_down)
+
+
+class _Login(asyncssh.SSHServer):
+    def __init__(self, server: SimulatedSshServer) -> None:
+        self._server = server
+
+    def public_key_auth_supported(self) -> bool:
+        return True
+
+    def validate_public_key(self, username: str, key: asyncssh.SSHKey) -> bool:  # noqa: ARG002
+        return self._server.admits(key)
+
+
+def _bound(port: int) -> socket.socket:
+    place = socket.socket()
+    place.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    place.settimeout(0)
+    place.bind((_HOST, port))
+    return place
+
+
+async def _nothing() -> None:
+    """Do what `true` does."""

@@ -1,0 +1,114 @@
+"""Offers a simulated UPS to a pyusb backend in another process, and lets its time pass.
+
+The world that runs it cuts and restores the mains on `server.device`, and turns `server.faults`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+from typing import TYPE_CHECKING, Final, Self
+
+from hardware_sim.ups.transfers import (
+    REQUEST_HEADER,
+    Transfer,
+    TransferKind,
+    encode_answer,
+    perform,
+    time_left_s,
+    timed_out,
+    wait_s,
+)
+
+if TYPE_CHECKING:
+    from pathlib import Path
+    from types import TracebackType
+
+    from hardware_sim.ups.bridge import CypressBridge
+    from hardware_sim.ups.device import UpsDevice
+    from hardware_sim.ups.faults import Faults
+
+_LONGEST_PAUSE_S: Final = 0.02
+
+
+class UpsServer:
+    """Serves the bridge on a unix socket while it is entered; everything happens on the running loop.
+
+    `tick_s` is how often time passes for the UPS when nobody talks to it.
+    """
+
+    def __init__(self, device: UpsDevice, bridge: CypressBridge, socket_path: Path, *, tick_s: float = 0.1) -> None:
+        self.device = device
+        self.bridge = bridge
+        self.socket_path = socket_path
+        self._tick_s = tick_s
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._server: asyncio.Server | None = None
+
+    @property
+    def faults(self) -> Faults:
+        """The knobs for what can go wrong."""
+        return self.bridge.faults
+
+    async def __aenter__(self) -> Self:
+        self.device.advance(asyncio.get_running_loop().time())
+        self._server = await asyncio.start_unix_server(self._begin, self.socket_path)
+        self._keep(asyncio.create_task(self._let_time_pass(), name="ups-physics"))
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._server is not None:
+            self._server.close()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self.socket_path.unlink(missing_ok=True)
+
+    def _keep(self, task: asyncio.Task[None]) -> None:
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _let_time_pass(self) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            self.device.advance(loop.time())
+            await asyncio.sleep(self._tick_s)
+
+    def _begin(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._keep(asyncio.create_task(self._serve(reader, writer), name="ups-usb"))
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):
+                while True:
+                    writer.write(await self._answer(await _receive(reader)))
+                    await writer.drain()
+        finally:
+            writer.close()
+
+    async def _answer(self, transfer: Transfer) -> bytes:
+        try:
+            return encode_answer(0, await self._perform(transfer))
+        except OSError as error:
+            return encode_answer(error.errno or errno.EIO, b"")
+
+    async def _perform(self, transfer: Transfer) -> bytes:
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        while True:
+            now = loop.time()
+            if self.bridge.address is None or (wait := wait_s(self.bridge, transfer, now)) <= 0.0:
+                return perform(self.bridge, transfer, now)
+            left = time_left_s(transfer, now - began)
+            if left <= 0.0:
+                raise timed_out()
+            await asyncio.sleep(min(wait, left, _LONGEST_PAUSE_S))
+
+
+async def _receive(reader: asyncio.StreamReader) -> Transfer:
+    header = await reader.readexactly(REQUEST_HEADER.size)
+    kind, address, timeout_ms, length = REQUEST_HEADER.unpack(header)
+    return Transfer(TransferKind(kind), address, timeout_ms, await reader.readexactly(length))
