@@ -1,0 +1,55 @@
+# What people do here; `make` alone lists it. Everything it needs is put into .venv first.
+
+BIN := .venv/bin
+READY := .venv/.ready
+RIGHT_PYTHON := import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 11))
+
+.SILENT:
+.PHONY: help demo test lint format bench clean
+
+help: ## Show this list
+	sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
+
+demo: $(READY) ## Cut the mains of a simulated rack and watch the real daemon shut it down
+	$(BIN)/python -m hardware_sim demo
+
+test: $(READY) ## Run everything that has to pass: lint, then the tests
+	sh tests/install-packages
+	$(MAKE) --no-print-directory lint
+	$(BIN)/pytest
+
+lint: $(READY) ## Check style, types and which room imports what
+	$(BIN)/ruff check --quiet
+	$(BIN)/ruff format --check --quiet
+	$(BIN)/mypy
+	contracts=$$($(BIN)/lint-imports --no-logo) || { echo "$$contracts"; exit 1; }
+
+format: $(READY) ## Put the code into shape
+	$(BIN)/ruff check --fix --quiet
+	$(BIN)/ruff format
+
+bench: $(READY) ## Measure reaction time, memory, CPU and start-up
+	$(BIN)/python tests/bench/run.py
+
+clean: ## Remove everything that was made here
+	rm -rf .venv dist .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(READY): pyproject.toml .requirements.lock
+	echo "preparing .venv (once, and again when the dependencies change)"
+	find_python() { \
+	    for python in python3.13 python3.12 python3.11 python3; do \
+	        $$python -c '$(RIGHT_PYTHON)' 2>/dev/null && echo $$python && return; \
+	    done; \
+	}; \
+	if ! $(BIN)/python -c '$(RIGHT_PYTHON)' 2>/dev/null; then \
+	    python=$$(find_python) || { sh tests/install-packages python3-venv; python=$$(find_python); } || { \
+	        echo "There is no Python 3.11 or newer that can make a virtual environment;" \
+	            "on Debian: apt-get install python3-venv" >&2; \
+	        exit 1; \
+	    }; \
+	    $$python -m venv --clear .venv; \
+	fi
+	$(BIN)/python -m pip install -qq --disable-pip-version-check --require-hashes --requirement .requirements.lock
+	$(BIN)/python -m pip install -qq --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	touch $@

@@ -1,0 +1,55 @@
+"""What the tests with real servers share."""
+
+from __future__ import annotations
+
+import socket
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.integration.brokers import Broker, until
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable
+    from pathlib import Path
+
+
+@pytest.fixture
+def free_port() -> Callable[[], int]:
+    """A function that gives a TCP port of loopback on which nobody listens."""
+
+    def give() -> int:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            return int(probe.getsockname()[1])
+
+    return give
+
+
+@pytest.fixture
+def wait_until() -> Callable[..., Awaitable[None]]:
+    """A coroutine function that waits until a condition holds, ten seconds at most unless told."""
+    return until
+
+
+@pytest.fixture
+async def mosquitto(tmp_path: Path, free_port: Callable[[], int]) -> AsyncIterator[Callable[..., Awaitable[Broker]]]:
+    """A factory of running brokers.
+
+    `authority` (a `trustme.CA`) makes it speak TLS with a certificate for `names`, `login` (user and password)
+    makes it ask for that; with `started=False` it only has its port.
+    """
+    brokers: list[Broker] = []
+
+    async def make(*, started: bool = True, **options: Any) -> Broker:
+        directory = tmp_path / f"mosquitto-{len(brokers)}"
+        directory.mkdir()
+        broker = Broker(directory, free_port(), **options)
+        brokers.append(broker)
+        if started:
+            await broker.start()
+        return broker
+
+    yield make
+    for broker in brokers:
+        await broker.stop()

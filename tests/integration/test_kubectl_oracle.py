@@ -1,0 +1,166 @@
+"""Real kubectl against the simulated API: what kubectl takes for a cluster is one, and we drain as it does."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import shutil
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import pytest
+
+from hardware_sim.kubernetes import PodTemplate, SimulatedCluster, SimulatedKubernetes, reference_cluster
+from upsd.rack.kubernetes import KubernetesCluster
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+DRAIN = ("--ignore-daemonsets", "--delete-emptydir-data", "--force")
+COMMAND_DEADLINE_S = 30.0
+
+
+@dataclass(frozen=True)
+class Kubectl:
+    """The real kubectl with a home of its own."""
+
+    program: str
+    home: Path
+
+    async def run(self, api: SimulatedKubernetes, *arguments: str) -> tuple[int, str]:
+        """Exit code and everything that was printed."""
+        kubeconfig = self.home / "kubeconfig"
+        api.write_kubeconfig(kubeconfig)
+        environment = {"PATH": os.environ["PATH"], "HOME": str(self.home), "KUBECONFIG": str(kubeconfig)}
+        process = await asyncio.create_subprocess_exec(
+            self.program,
+            *arguments,
+            env=environment,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
+        )
+        try:
+            async with asyncio.timeout(COMMAND_DEADLINE_S):
+                output, _ = await process.communicate()
+        finally:
+            if process.returncode is None:
+                process.kill()
+                await process.wait()
+        return process.returncode or 0, output.decode()
+
+
+@pytest.fixture
+def kubectl(tmp_path: Path) -> Kubectl:
+    """The kubectl on the PATH."""
+    program = shutil.which("kubectl")
+    if program is None:
+        pytest.fail("kubectl is missing: install the package kubernetes-client")
+    return Kubectl(program, tmp_path)
+
+
+def small_cluster() -> SimulatedCluster:
+    """One pod of each sort on `pi4-a`, quick to stop; `pi4-b` is free."""
+    cluster = SimulatedCluster(start_s=0.0)
+    cluster.add_node("pi4-a")
+    cluster.add_node("pi4-b")
+    here = PodTemplate(node="pi4-a", stop_s=0.05)
+    cluster.add_workload("DaemonSet", "monitoring", "node-exporter")
+    cluster.add_workload("Deployment", "web", "nginx", here, replicas=2)
+    cluster.add_workload("StatefulSet", "data", "postgres", here)
+    cluster.add_workload("Deployment", "web", "cache", PodTemplate(node="pi4-a", stop_s=0.05, empty_dir=True))
+    cluster.add_mirror_pod("kube-system", "kube-vip", "pi4-a")
+    cluster.add_finished_job("web", "migrate", "pi4-a")
+    cluster.add_pod("web", "shell", "pi4-a", PodTemplate(stop_s=0.05))
+    cluster.advance(1.0)
+    return cluster
+
+
+def apps_on(cluster: SimulatedCluster, node: str) -> list[str]:
+    """What runs on the node, by the label `app`."""
+    return sorted(pod["metadata"]["labels"]["app"] for pod in cluster.pods_on(node))
+
+
+async def test_get_lists_the_rack_as_people_know_it(kubectl: Kubectl) -> None:
+    """Nodes with status, roles and version; pods of all namespaces with readiness."""
+    async with SimulatedKubernetes(reference_cluster()) as api:
+        code, nodes = await kubectl.run(api, "get", "nodes")
+        assert code == 0
+        assert re.search(r"^NAME +STATUS +ROLES +AGE +VERSION$", nodes, re.MULTILINE)
+        assert re.search(r"^k3s-master +Ready +control-plane,master +\d+\w +v1\.31", nodes, re.MULTILINE)
+        assert len(nodes.splitlines()) == 1 + 5
+        code, pods = await kubectl.run(api, "get", "pods", "-A")
+        assert code == 0
+        assert re.search(r"^data +postgres-0 +1/1 +Running +0 ", pods, re.MULTILINE)
+        assert re.search(r"^kube-system +helm-install-traefik-\w+ +0/1 +Completed", pods, re.MULTILINE)
+        assert len(pods.splitlines()) == 1 + len(api.cluster.store.items("pods"))
+
+
+async def test_plain_http_will_do_for_kubectl(kubectl: Kubectl) -> None:
+    """Selectors and JSON output work there as well."""
+    async with SimulatedKubernetes(reference_cluster(), tls=False, token=None) as api:
+        command = ("get", "pods", "-A", "-l", "app=nginx", "-o", "jsonpath={.items[*].metadata.namespace}")
+        assert await kubectl.run(api, *command) == (0, "web web web")
+
+
+async def test_cordon_and_uncordon_show_in_the_node(kubectl: Kubectl) -> None:
+    """Each says what it did, and the node's status follows."""
+    async with SimulatedKubernetes(small_cluster()) as api:
+        assert await kubectl.run(api, "cordon", "pi4-a") == (0, "node/pi4-a cordoned\n")
+        assert api.cluster.is_cordoned("pi4-a")
+        _, nodes = await kubectl.run(api, "get", "nodes", "pi4-a")
+        assert "Ready,SchedulingDisabled" in nodes
+        assert await kubectl.run(api, "uncordon", "pi4-a") == (0, "node/pi4-a uncordoned\n")
+        assert not api.cluster.is_cordoned("pi4-a")
+
+
+async def test_a_node_that_is_unknown_is_an_error(kubectl: Kubectl) -> None:
+    """With the server's own words."""
+    async with SimulatedKubernetes(small_cluster()) as api:
+        code, output = await kubectl.run(api, "cordon", "pi9")
+    assert code == 1
+    assert 'nodes "pi9" not found' in output
+
+
+async def test_our_evictions_leave_the_node_as_kubectl_drain_does(kubectl: Kubectl, tmp_path: Path) -> None:
+    """All but DaemonSet and mirror pods are gone from it; kubectl does away with finished pods too, we leave them."""
+    async with SimulatedKubernetes(small_cluster()) as theirs:
+        code, output = await kubectl.run(theirs, "drain", "pi4-a", *DRAIN, "--timeout=20s")
+        assert code == 0
+        assert re.fullmatch("node/pi4-a (drained|evicted)", output.splitlines()[-1])
+        assert apps_on(theirs.cluster, "pi4-a") == ["kube-vip", "node-exporter"]
+        assert theirs.cluster.is_cordoned("pi4-a")
+    async with SimulatedKubernetes(small_cluster()) as ours:
+        ours.write_kubeconfig(tmp_path / "ours")
+        adapter = KubernetesCluster(tmp_path / "ours", 5.0)
+        assert await adapter.cordon("pi4-a", "outage-1")
+        for pod in await adapter.pods("pi4-a"):
+            if not (pod.daemonset or pod.mirror or pod.finished):
+                await adapter.evict(pod)
+        await ours.until(lambda: apps_on(ours.cluster, "pi4-a") == ["kube-vip", "migrate", "node-exporter"])
+        assert ours.cluster.is_cordoned("pi4-a")
+
+
+async def test_drain_waits_for_a_budget_until_its_timeout(kubectl: Kubectl) -> None:
+    """The pod behind the budget stays, the others are gone, the node stays cordoned, and the exit code says so."""
+    cluster = small_cluster()
+    cluster.add_budget("data", "postgres", app="postgres")
+    async with SimulatedKubernetes(cluster) as api:
+        code, output = await kubectl.run(api, "drain", "pi4-a", *DRAIN, "--timeout=2s")
+    assert code == 1
+    assert "Cannot evict pod as it would violate the pod's disruption budget." in output
+    assert "global timeout reached: 2s" in output
+    assert apps_on(cluster, "pi4-a") == ["kube-vip", "node-exporter", "postgres"]
+    assert cluster.is_cordoned("pi4-a")
+
+
+async def test_drain_refuses_what_it_was_not_told_to_lose(kubectl: Kubectl) -> None:
+    """Without its flags it evicts nothing at all, since the simulated pods look like what they are."""
+    cluster = small_cluster()
+    async with SimulatedKubernetes(cluster) as api:
+        before = apps_on(cluster, "pi4-a")
+        code, output = await kubectl.run(api, "drain", "pi4-a", "--timeout=2s")
+    assert code == 1
+    for flag in DRAIN:
+        assert f"(use {flag} to override)" in output or f"(use {flag} to ignore)" in output
+    assert apps_on(cluster, "pi4-a") == before

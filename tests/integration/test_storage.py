@@ -1,0 +1,265 @@
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import stat
+import subprocess
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from upsd.domain.rack import RackError
+from upsd.rack.storage import MountedNas, mount_unit, mounted_at
+
+MOUNTINFO = """\
+21 1 254:0 / / rw,relatime shared:1 - ext4 /dev/vda1 rw
+22 21 0:20 / /proc rw,nosuid shared:2 master:3 - proc proc rw
+40 21 0:52 / /mnt/nas rw,relatime - nfs4 nas:/export rw,vers=4.2
+41 21 0:53 / /mnt/big\\040disk\\011one\\134two rw shared:9 - cifs //nas/big rw
+42 21 0:54 / /mnt/lazy rw shared:5 - autofs systemd-1 rw,fd=44
+"""
+
+
+@dataclass
+class Remote:
+    """The NAS itself, as a stand-in for SSH."""
+
+    problem: str | None = None
+    hangs: bool = False
+    commands: list[str] = field(default_factory=list)
+
+    async def run(self, command: str) -> str:
+        """Note the command; then fail or hang if told so."""
+        self.commands.append(command)
+        if self.hangs:
+            await asyncio.Event().wait()
+        if self.problem:
+            raise RackError(self.problem)
+        return ""
+
+    async def answers(self) -> bool:
+        """It is there."""
+        return True
+
+
+@dataclass
+class Bench:
+    """A mount table that we write, and programs of ours in front of the system's, which note how they are called."""
+
+    directory: Path
+
+    @property
+    def mount_point(self) -> Path:
+        """A directory that stands for the mount."""
+        return self.directory / "nas"
+
+    @property
+    def mountinfo(self) -> Path:
+        """The mount table."""
+        return self.directory / "mountinfo"
+
+    @property
+    def calls(self) -> list[str]:
+        """Which of our programs were called, and how."""
+        notes = self.directory / "calls"
+        return notes.read_text().splitlines() if notes.exists() else []
+
+    def mounted(self, mounted: bool = True) -> None:  # noqa: FBT001, FBT002
+        """Say in the mount table that it is mounted, or not."""
+        line = f"40 21 0:52 / {self.mount_point} rw,relatime - nfs4 nas:/export rw\n"
+        self.mountinfo.write_text(line if mounted else "")
+
+    def program(self, name: str, script: str) -> None:
+        """Put a program in front of the system's."""
+        path = self.directory / "bin" / name
+        path.write_text(f'#!/bin/sh\necho "{name} $*" >> {self.directory}/calls\n{script}\n')
+        path.chmod(path.stat().st_mode | stat.S_IXUSR)
+
+    def nas(
+        self, remote: Remote | None = None, timeout_s: float = 5.0, unmount_command: list[str] | None = None
+    ) -> MountedNas:
+        """The adapter under test."""
+        return MountedNas(
+            mount_point=self.mount_point,
+            timeout_s=timeout_s,
+            unmount_command=unmount_command,
+            remote=remote,
+            mountinfo=self.mountinfo,
+        )
+
+
+@pytest.fixture
+def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bench:
+    """A bench with the NAS mounted."""
+    made = Bench(tmp_path)
+    made.mount_point.mkdir()
+    (tmp_path / "bin").mkdir()
+    made.mounted()
+    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:{os.environ['PATH']}")
+    return made
+
+
+async def test_a_flush_writes_out_here_and_then_on_the_nas(bench: Bench) -> None:
+    """Both caches hold acknowledged writes; only that of our own mount is flushed here, by the real `sync`."""
+    remote = Remote()
+    await bench.nas(remote).flush()
+    assert remote.commands == ["sync"]
+
+
+async def test_a_flush_names_the_mount_to_sync(bench: Bench) -> None:
+    """Other file systems, which may hang for reasons of their own, are left alone."""
+    bench.program("sync", "")
+    await bench.nas().flush()
+    assert bench.calls == [f"sync --file-system {bench.mount_point}"]
+
+
+async def test_a_flush_of_what_is_not_mounted_only_asks_the_nas(bench: Bench) -> None:
+    """After the unmount nothing is left to write out here, and the directory below is not ours to sync."""
+    bench.mounted(False)  # noqa: FBT003
+    bench.program("sync", "")
+    remote = Remote()
+    await bench.nas(remote).flush()
+    assert bench.calls == []
+    assert remote.commands == ["sync"]
+
+
+async def test_a_mount_that_hangs_is_told_in_time_and_the_nas_is_flushed_all_the_same(bench: Bench) -> None:
+    """A dead mount costs its timeout; what others wrote to the NAS is still saved."""
+    bench.program("sync", "exec sleep 60")
+    remote = Remote()
+    with pytest.raises(RackError, match=f"{bench.mount_point} hangs: .*is the NAS up and on the network"):
+        await bench.nas(remote, timeout_s=0.3).flush()
+    assert remote.commands == ["sync"]
+
+
+async def test_a_nas_that_never_ends_its_flush_is_given_up_in_time(bench: Bench) -> None:
+    """The remote flush has a deadline of its own."""
+    with pytest.raises(RackError, match=r"the NAS did not finish `sync` within 0\.2 s"):
+        await bench.nas(Remote(hangs=True), timeout_s=0.2).flush()
+
+
+async def test_both_failures_of_a_flush_are_told(bench: Bench) -> None:
+    """The second reason does not hide the first."""
+    bench.program("sync", "echo Input/output error >&2; exit 1")
+    with pytest.raises(RackError, match=r"Input/output error; nas: refused the key"):
+        await bench.nas(Remote("nas: refused the key")).flush()
+
+
+async def test_the_nas_counts_as_mounted_when_it_is_and_answers(bench: Bench) -> None:
+    """Mounted means in the mount table, and alive."""
+    nas = bench.nas()
+    assert await nas.is_mounted()
+    bench.mounted(False)  # noqa: FBT003
+    assert not await nas.is_mounted()
+
+
+async def test_a_stale_mount_does_not_count_as_mounted(bench: Bench) -> None:
+    """A mount whose server forgot it is of no use to the pods that wait for it."""
+    bench.mount_point.rmdir()
+    assert not await bench.nas().is_mounted()
+
+
+async def test_a_hanging_mount_neither_counts_as_mounted_nor_holds_us_up(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The probe is left behind; the daemon goes on."""
+    monkeypatch.setattr("upsd.rack.storage._PROBE_S", 0.2)
+    bench.program("stat", "exec sleep 60")
+    async with asyncio.timeout(5):
+        assert not await bench.nas().is_mounted()
+
+
+async def test_an_unmount_stops_the_systemd_unit(bench: Bench) -> None:
+    """What depends on the mount is for systemd to know, so it is asked by the name of the unit."""
+    bench.program("systemctl", f": > {bench.mountinfo}")
+    await bench.nas().unmount()
+    assert bench.calls == [f"systemctl stop {mount_unit(bench.mount_point)}"]
+
+
+async def test_a_mount_starts_the_systemd_unit_once(bench: Bench) -> None:
+    """Mounted already is no error and no work."""
+    bench.program("systemctl", "")
+    await bench.nas().mount()
+    assert bench.calls == []
+    bench.mounted(False)  # noqa: FBT003
+    await bench.nas().mount()
+    assert bench.calls == [f"systemctl start {mount_unit(bench.mount_point)}"]
+
+
+async def test_an_unmount_of_what_is_not_mounted_does_nothing(bench: Bench) -> None:
+    """A daemon that is started again in the middle of the plan repeats the step without harm."""
+    bench.program("systemctl", "exit 1")
+    bench.mounted(False)  # noqa: FBT003
+    await bench.nas().unmount()
+    assert bench.calls == []
+
+
+async def test_an_unmount_that_systemd_refuses_names_the_right_that_is_missing(bench: Bench) -> None:
+    """The commonest failure is a missing polkit rule."""
+    bench.program("systemctl", "echo 'Failed to stop: Interactive authentication required.' >&2; exit 4")
+    with pytest.raises(RackError, match=r"authentication required\.; .* org\.freedesktop\.systemd1\.manage-units"):
+        await bench.nas().unmount()
+
+
+async def test_an_unmount_that_says_yes_and_does_nothing_is_an_error(bench: Bench) -> None:
+    """Success is read from the mount table, not from an exit code."""
+    with pytest.raises(RackError, match=f"{bench.mount_point} is still mounted"):
+        await bench.nas(unmount_command=["true"]).unmount()
+
+
+async def test_a_command_of_ones_own_replaces_systemd(bench: Bench) -> None:
+    """`unmount_command` is run as it stands."""
+    bench.program("umount", f": > {bench.mountinfo}")
+    await bench.nas(unmount_command=["umount", "-f", "/mnt/nas"]).unmount()
+    assert bench.calls == ["umount -f /mnt/nas"]
+
+
+async def test_the_kernel_s_own_mount_table_is_read(tmp_path: Path) -> None:
+    """With nothing injected, `/proc` is there and a plain directory is no mount."""
+    assert await MountedNas(mount_point=Path("/proc"), timeout_s=5.0).is_mounted()
+    assert not await MountedNas(mount_point=tmp_path, timeout_s=5.0).is_mounted()
+
+
+@pytest.mark.parametrize("mount_point", ["/", "/proc", "/mnt/nas", "/mnt/big disk\tone\\two"])
+def test_a_mount_point_is_found_in_the_mount_table(mount_point: str) -> None:
+    """With or without optional fields, and with what the kernel escapes."""
+    assert mounted_at(MOUNTINFO, Path(mount_point))
+
+
+@pytest.mark.parametrize("mount_point", ["/mnt", "/mnt/nas/sub", "/mnt/na", "/mnt/lazy"])
+def test_what_is_not_a_mount_is_not_found(mount_point: str) -> None:
+    """Neither a neighbour, nor a directory above or below, nor an automount that waits for its first use."""
+    assert not mounted_at(MOUNTINFO, Path(mount_point))
+
+
+UNITS = {
+    "/": "-.mount",
+    "/mnt/nas": "mnt-nas.mount",
+    "/mnt/nas/": "mnt-nas.mount",
+    "/mnt//nas": "mnt-nas.mount",
+    "/mnt/my-nas": r"mnt-my\x2dnas.mount",
+    "/mnt/a b": r"mnt-a\x20b.mount",
+    "/srv/größe": r"srv-gr\xc3\xb6\xc3\x9fe.mount",
+    "/.hidden": r"\x2ehidden.mount",
+    "/srv/.hidden": "srv-.hidden.mount",
+    r"/srv/back\slash": r"srv-back\x5cslash.mount",
+    "/srv/a:b_c.d": "srv-a:b_c.d.mount",
+    "/srv/[x]@{y}": r"srv-\x5bx\x5d\x40\x7by\x7d.mount",
+}
+
+
+@pytest.mark.parametrize("path", UNITS)
+def test_a_mount_unit_is_named_as_systemd_names_it(path: str) -> None:
+    """A wrong name would be a unit that does not exist, and a NAS that stays mounted."""
+    assert mount_unit(Path(path)) == UNITS[path]
+
+
+@pytest.mark.skipif(shutil.which("systemd-escape") is None, reason="systemd is not installed")
+@pytest.mark.parametrize("path", UNITS)
+def test_the_names_are_those_of_systemd_escape(path: str) -> None:
+    """The table above is not our opinion."""
+    asked = ["systemd-escape", "--path", "--suffix=mount", path]
+    answer = subprocess.run(asked, check=True, capture_output=True, text=True, timeout=10)
+    assert answer.stdout.strip() == UNITS[path]

@@ -1,0 +1,409 @@
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import pty
+import signal
+import sys
+import tempfile
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+import upsd
+from upsd.control import ControlServer
+from upsd.domain.plan import Step, StepKind, StepProgress, StepState
+from upsd.domain.power import Event, PowerState, Reading, RuntimeEstimate, Severity, UpsIdentity
+from upsd.status import Snapshot, StatusBoard, shutdown_document, state_document
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator
+
+AT = "2026-11-23T19:00:00Z"
+ROOT = Path(upsd.__file__).parents[1]
+UPSCTL = (sys.executable, "-m", "upsd.ctl.main")
+DEADLINE_S = 20.0
+
+ON_LINE = Snapshot(
+    ups="iplug",
+    identity=UpsIdentity(
+        model="iPlug 800",
+        serial="AB12",
+        firmware=None,
+        apparent_power_va=800,
+        real_power_w=480,
+        battery_voltage_v=12,
+        battery_capacity_ah=9,
+        output_voltage_v=230,
+        output_frequency_hz=50.0,
+    ),
+    power=PowerState.ON_LINE,
+    reading=Reading(
+        at=100.0,
+        output_powered=True,
+        on_battery=False,
+        battery_low=False,
+        input_voltage_v=231,
+        input_frequency_hz=50.0,
+        battery_voltage_v=13.6,
+    ),
+    on_battery_s=None,
+    runtime=RuntimeEstimate(2280.0, 1440.0, 3000.0, "model"),
+    plan_expected_s=130.0,
+    plan_minimum_s=45.0,
+    latest_start_in_s=None,
+    outage=None,
+    phase="idle",
+    warnings=(),
+)
+ON_BATTERY = replace(
+    ON_LINE, power=PowerState.ON_BATTERY, on_battery_s=125.0, latest_start_in_s=660.0, outage="2026-11-23-1"
+)
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a command said, and how it ended."""
+
+    code: int | None
+    out: str
+    err: str
+
+
+async def upsctl(*arguments: str, environment: dict[str, str] | None = None) -> Result:
+    """Run the real entry point to its end."""
+    process = await asyncio.create_subprocess_exec(
+        *UPSCTL,
+        *arguments,
+        cwd=ROOT,
+        env={**os.environ, **(environment or {})},
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    async with asyncio.timeout(DEADLINE_S):
+        out, err = await process.communicate()
+    return Result(process.returncode, out.decode(), err.decode())
+
+
+def show(board: StatusBoard, snapshot: Snapshot) -> None:
+    """Put a snapshot on the board, two seconds after its reading."""
+    board.set_state(state_document(snapshot, at=AT, now=102.0))
+
+
+def step(number: int, kind: StepKind, target: str = "worker-1") -> Step:
+    """A step of a plan."""
+    return Step(
+        id=f"{kind}-{target}",
+        kind=kind,
+        target=target,
+        needs=(),
+        expected_s=40.0,
+        minimum_s=5.0,
+        limit_s=100.0 + number,
+    )
+
+
+@pytest.fixture
+def path() -> Iterator[Path]:
+    """Where the socket goes."""
+    with tempfile.TemporaryDirectory(prefix="upsd-") as directory:
+        yield Path(directory) / "control.sock"
+
+
+@pytest.fixture
+async def board(path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[StatusBoard]:
+    """The board of a daemon whose socket upsctl finds in its environment."""
+    monkeypatch.setenv("UPSD_CONTROL__SOCKET", str(path))
+    shown = StatusBoard("iplug")
+    plan = {"lines": ["1. announce", "2. cordon every node"]}
+    async with ControlServer(shown, path, extra={"plan": lambda: plan}):
+        yield shown
+
+
+async def test_status_on_line_is_a_table_and_exit_status_0(board: StatusBoard) -> None:
+    """A person reads that all is well, and what the UPS does not tell."""
+    show(board, ON_LINE)
+    result = await upsctl("status")
+    assert (result.code, result.err) == (0, "")
+    assert result.out.splitlines() == [
+        "UPS       iplug, iPlug 800, serial AB12",
+        "Power     on line",
+        "Status    OL, read 2 s ago",
+        "Input     231 V, 50.0 Hz",
+        "Output    not reported, load not reported",
+        "Battery   13.6 V, charge not reported",
+        "Runtime   38 min (at least 24 min, by our model)",
+        "Plan      a shutdown takes 2 min 10 s (45 s when forced)",
+        "Next      nothing: the rack runs on mains",
+    ]
+
+
+async def test_status_on_battery_says_how_long_and_what_comes_next(board: StatusBoard) -> None:
+    """Exit status 1, the time on battery, and when the shutdown starts at the latest."""
+    show(board, ON_BATTERY)
+    result = await upsctl("status")
+    assert result.code == 1
+    assert "Power     on battery for 2 min 5 s\n" in result.out
+    assert "Next      the shutdown starts in 11 min, unless mains is back before\n" in result.out
+
+
+@pytest.mark.parametrize(
+    ("snapshot", "words"),
+    [
+        (replace(ON_LINE, power=PowerState.UNKNOWN, reading=None), "unknown"),
+        (replace(ON_BATTERY, power=PowerState.UNKNOWN), "unknown, on battery when last heard of, for 2 min 5 s"),
+        (replace(ON_LINE, power=PowerState.OUTPUT_OFF), "output off"),
+        (replace(ON_BATTERY, phase="shutting-down"), "on battery for 2 min 5 s"),
+        (replace(ON_LINE, phase="aborting"), "on line"),
+        (replace(ON_BATTERY, phase="finished"), "this machine goes off"),
+    ],
+)
+async def test_status_of_a_rack_that_is_not_well_is_exit_status_2(
+    board: StatusBoard, snapshot: Snapshot, words: str
+) -> None:
+    """A script that sees 2 knows that it can't count on the power."""
+    show(board, snapshot)
+    result = await upsctl("status")
+    assert result.code == 2
+    assert words in result.out
+
+
+async def test_a_running_shutdown_shows_each_step_with_its_time(board: StatusBoard) -> None:
+    """What is done, what runs, what failed and why, in 80 columns."""
+    show(board, replace(ON_BATTERY, phase="shutting-down", warnings=("the NAS did not answer " * 5,)))
+    progress = [
+        StepProgress(step(1, StepKind.CORDON), StepState.DONE, started_at=60.0, ended_at=62.0),
+        StepProgress(step(2, StepKind.DRAIN), StepState.RUNNING, "3 of 9 pods left " * 8, started_at=62.0),
+        StepProgress(step(3, StepKind.FLUSH, "nas"), StepState.FAILED, "\x1b]0;owned\x07", started_at=62.0),
+        StepProgress(step(4, StepKind.POWEROFF)),
+    ]
+    board.set_shutdown(
+        shutdown_document(
+            phase="shutting-down",
+            outage="2026-11-23-1",
+            reason="the battery would not last longer",
+            progress=progress,
+            at=AT,
+            now=102.0,
+        )
+    )
+    result = await upsctl("status")
+    lines = result.out.splitlines()
+    assert result.code == 2
+    assert max(map(len, lines)) <= 80
+    assert "shutting-down, outage 2026-11-23-1: the battery would not last longer" in lines
+    rows = {line.split()[1]: line.split() for line in lines if line.startswith("  ") and len(line.split()) > 1}
+    assert rows["cordon-worker-1"][:4] == ["done", "cordon-worker-1", "2", "s"]
+    assert rows["drain-worker-1"][:4] == ["running", "drain-worker-1", "40", "s"]
+    assert rows["poweroff-worker-1"] == ["pending", "poweroff-worker-1"]
+    assert rows["flush-nas"][0] == "failed"
+    assert "\x1b" not in result.out
+    assert sum("did not answer" in line for line in lines) >= 2
+
+
+async def test_status_for_programs_is_one_json_object(board: StatusBoard) -> None:
+    """Both documents as everybody else sees them, and the same exit status as the table."""
+    show(board, ON_BATTERY)
+    result = await upsctl("status", "--json")
+    assert result.code == 1
+    assert json.loads(result.out) == {"schema": 1, "state": board.state, "shutdown": board.shutdown}
+
+
+async def test_without_a_daemon_the_exit_status_is_3_and_the_message_says_what_to_do(path: Path) -> None:
+    """Nothing on standard output that a script could take for a state."""
+    result = await upsctl("--socket", str(path), "status", "--json")
+    assert (result.code, result.out) == (3, "")
+    assert f"no upsd on {path}" in result.err
+    assert "systemctl start upsd" in result.err
+
+
+@pytest.mark.parametrize("answer", [b"SSH-2.0-OpenSSH\r\n", b"", b'["ok"]\n', b'{"ok": false, "error": "too many"}\n'])
+async def test_a_stranger_on_the_socket_is_no_daemon(path: Path, answer: bytes) -> None:
+    """Whatever answers there, upsctl ends with a message and without a traceback."""
+
+    def reply(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(answer)
+        writer.close()
+
+    stranger = await asyncio.start_unix_server(reply, path=str(path))
+    result = await upsctl("status", "--socket", str(path))
+    stranger.close()
+    assert (result.code, result.out) == (3, "")
+    assert result.err.startswith("upsctl: ")
+    assert "Traceback" not in result.err
+
+
+async def test_the_option_wins_over_the_environment(board: StatusBoard, path: Path) -> None:
+    """`--socket` is understood before and after the command."""
+    show(board, ON_LINE)
+    elsewhere = {"UPSD_CONTROL__SOCKET": "/nonexistent/control.sock"}
+    before = await upsctl("--socket", str(path), "status", environment=elsewhere)
+    after = await upsctl("status", "--socket", str(path), environment=elsewhere)
+    assert (before.code, after.code) == (0, 0)
+
+
+async def test_events_are_followed_until_ctrl_c(board: StatusBoard) -> None:
+    """Each event is a line as it happens; Ctrl-C ends it without noise."""
+    show(board, ON_LINE)
+    follower = await asyncio.create_subprocess_exec(
+        *UPSCTL, "events", cwd=ROOT, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
+    )
+    assert follower.stdout
+    async with asyncio.timeout(DEADLINE_S):
+        assert await follower.stdout.readline() == b"2026-11-23T19:00:00Z  state     on line, idle\n"
+        board.emit(Event("mains_lost", Severity.CRITICAL, {"input_voltage": 0}), AT)
+        line = await follower.stdout.readline()
+        follower.send_signal(signal.SIGINT)
+        rest, err = await follower.communicate()
+    assert line == b"2026-11-23T19:00:00Z  critical  mains_lost  input_voltage=0\n"
+    assert (follower.returncode, rest, err) == (130, b"", b"")
+
+
+async def test_events_for_programs_are_json_lines(board: StatusBoard) -> None:
+    """Each line says what it is about; the current documents come first."""
+    follower = await asyncio.create_subprocess_exec(
+        *UPSCTL, "events", "--json", cwd=ROOT, stdout=asyncio.subprocess.PIPE
+    )
+    assert follower.stdout
+    async with asyncio.timeout(DEADLINE_S):
+        updates = [json.loads(await follower.stdout.readline()) for _ in range(2)]
+        board.emit(Event("mains_back"), AT)
+        updates.append(json.loads(await follower.stdout.readline()))
+        follower.kill()
+        await follower.communicate()
+    assert [update["topic"] for update in updates] == ["state", "shutdown", "event"]
+    assert updates[2]["document"]["event_type"] == "mains_back"
+
+
+async def test_events_end_with_3_when_the_daemon_goes_away(path: Path) -> None:
+    """A watching script learns that nobody watches any more."""
+    board = StatusBoard("iplug")
+    async with ControlServer(board, path):
+        follower = await asyncio.create_subprocess_exec(
+            *(*UPSCTL, "events", "--socket", str(path)),
+            cwd=ROOT,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+        )
+        assert follower.stdout
+        async with asyncio.timeout(DEADLINE_S):
+            await follower.stdout.readline()
+    async with asyncio.timeout(DEADLINE_S):
+        _, err = await follower.communicate()
+    assert follower.returncode == 3
+    assert b"hung up" in err
+
+
+async def test_a_reader_that_has_seen_enough_causes_no_traceback(board: StatusBoard) -> None:
+    """`upsctl events | head -1` ends quietly."""
+    follower = await asyncio.create_subprocess_exec(
+        *("sh", "-c", f"{' '.join(UPSCTL)} events | head -n 1"),
+        cwd=ROOT,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    assert follower.stdout
+    async with asyncio.timeout(DEADLINE_S):
+        assert b"state" in await follower.stdout.readline()
+        while follower.returncode is None:
+            board.emit(Event("tick"), AT)
+            await asyncio.sleep(0.01)
+        _, err = await follower.communicate()
+    assert err == b""
+
+
+@pytest.mark.usefixtures("board")
+async def test_plan_prints_the_daemons_plan() -> None:
+    """The lines are the daemon's own, so there is no second description of the order."""
+    assert await upsctl("plan") == Result(0, "1. announce\n2. cordon every node\n", "")
+    assert json.loads((await upsctl("plan", "--json")).out) == {"lines": ["1. announce", "2. cordon every node"]}
+
+
+async def test_a_daemon_without_a_plan_says_so(path: Path) -> None:
+    """A refusal is a failure with the daemon's reason, not a traceback."""
+    async with ControlServer(StatusBoard("iplug"), path):
+        result = await upsctl("plan", "--socket", str(path))
+    assert result.code == 1
+    assert result.err.startswith("upsctl: upsd says: unknown ask")
+
+
+async def test_version_is_the_packages() -> None:
+    """What a bug report needs."""
+    assert await upsctl("version") == Result(0, f"upsctl {upsd.__version__}\n", "")
+
+
+async def test_without_a_command_there_is_help_that_begins_with_examples() -> None:
+    """Who knows nothing types `upsctl` and knows enough."""
+    result = await upsctl()
+    assert result.code == 0
+    assert result.out.index("upsctl status") < result.out.index("options:")
+
+
+@pytest.mark.parametrize(
+    "command", [[], ["status"], ["events"], ["plan"], ["config"], ["config", "check"], ["version"]]
+)
+async def test_every_help_names_the_exit_status(command: list[str]) -> None:
+    """A script's author needs no manual."""
+    result = await upsctl(*command, "--help")
+    assert result.code == 0
+    assert "examples:" in result.out
+    assert result.out.rindex("EXIT STATUS") > result.out.index("options:")
+    assert max(map(len, result.out.splitlines())) <= 80
+
+
+@pytest.mark.parametrize("arguments", [["statsu"], ["status", "--jsno"], ["--socket"], ["config", "chekc"]])
+async def test_wrong_usage_is_64_and_never_a_state(arguments: list[str]) -> None:
+    """A typing error in a script may not look like a shutdown, which is 2."""
+    result = await upsctl(*arguments)
+    assert (result.code, result.out) == (64, "")
+    assert "usage: upsctl" in result.err
+
+
+@pytest.mark.parametrize(
+    ("environment", "options", "coloured"),
+    [
+        ({"TERM": "xterm"}, [], True),
+        ({"TERM": "xterm", "NO_COLOR": "1"}, [], False),
+        ({"TERM": "dumb"}, [], False),
+        ({"TERM": "xterm"}, ["--no-color"], False),
+    ],
+)
+async def test_colours_only_where_they_are_wanted(
+    board: StatusBoard, environment: dict[str, str], options: list[str], *, coloured: bool
+) -> None:
+    """On a terminal there are colours, unless the user said no."""
+    show(board, ON_BATTERY)
+    inherited = {name: value for name, value in os.environ.items() if name != "NO_COLOR"}
+    ours, theirs = pty.openpty()
+    process = await asyncio.create_subprocess_exec(
+        *UPSCTL, "status", *options, cwd=ROOT, env={**inherited, **environment}, stdout=theirs
+    )
+    os.close(theirs)
+    async with asyncio.timeout(DEADLINE_S):
+        assert await process.wait() == 1
+    shown = os.read(ours, 65536).decode()
+    os.close(ours)
+    assert "on battery for 2 min 5 s" in shown
+    assert ("\x1b[33m" in shown) is coloured
+
+
+async def test_status_needs_little_to_start() -> None:
+    """A monitoring script asks each minute on a small machine; asyncio alone would double the time."""
+    listing = (
+        "import sys; from upsd.ctl import client, main, parser, table;"
+        "print(*[name for name in sys.modules if name.partition('.')[0] in"
+        " ('asyncio', 'dataclasses', 'typing', 'pydantic', 'structlog', 'logging', 'inspect', 'subprocess')"
+        " or name.startswith('upsd.') and not name.startswith('upsd.ctl')])"
+    )
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-I",
+        "-c",
+        f"import sys; sys.path.insert(0, {str(ROOT)!r}); {listing}",
+        stdout=asyncio.subprocess.PIPE,
+    )
+    out, _ = await process.communicate()
+    assert out.decode().split() == []

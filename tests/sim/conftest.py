@@ -1,0 +1,25 @@
+"""Everything in this folder runs on virtual time: an hour of outage takes milliseconds."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from hardware_sim.memory_rack import MemoryRack, memory_rack
+from hardware_sim.virtual_time import VirtualTimeLoop
+
+if TYPE_CHECKING:
+    from asyncio import AbstractEventLoop
+    from collections.abc import Callable, Mapping
+
+
+def pytest_asyncio_loop_factories() -> Mapping[str, Callable[[], AbstractEventLoop]]:
+    """The only event loop for these tests."""
+    return {"virtual": VirtualTimeLoop}
+
+
+@pytest.fixture
+def rack() -> MemoryRack:
+    """A master, two workers with two pods each, and a NAS."""
+    return memory_rack()

@@ -1,0 +1,303 @@
+"""What a daemon that was killed can count on to have been written down, and what a bad disk may cost it."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import json
+import os
+import resource
+import signal
+import threading
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from upsd.shutdown import journal as journal_module
+from upsd.shutdown.journal import FileJournal, JournalError, Unfinished, replay
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from upsd.domain.power import Scalar
+
+NOW = "2025-11-23T18:00:00+00:00"
+OUTAGE: dict[str, Scalar] = {"record": "outage", "outage": "o1", "reason": "battery-low", "boot_id": "b1"}
+CLOSED: dict[str, Scalar] = {"record": "closed", "outage": "o1", "how": "recovered"}
+
+
+def step(name: str, state: str, *, commits: bool = False) -> dict[str, Scalar]:
+    """A step's record."""
+    return {"record": "step", "step": name, "state": state, "commits": commits}
+
+
+STORY: list[dict[str, Scalar]] = [
+    OUTAGE,
+    step("announce", "running"),
+    step("announce", "done"),
+    step("drain pi4-a", "running"),
+    step("drain pi4-b", "running"),
+    step("drain pi4-a", "forced"),
+    step("drain pi4-b", "timed-out"),
+    step("poweroff pi4-a", "running", commits=True),
+    step("poweroff pi4-a", "failed", commits=True),
+]
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    """Where the journal is."""
+    return tmp_path / "journal.jsonl"
+
+
+@pytest.fixture
+def journal(path: Path) -> Iterator[FileJournal]:
+    """A journal on a good disk."""
+    made = FileJournal(path, lambda: NOW)
+    yield made
+    made.close()
+
+
+def as_lines(records: list[dict[str, Scalar]]) -> list[str]:
+    """The records as a good disk holds them."""
+    return [json.dumps({"at": NOW, **record}) for record in records]
+
+
+def raising(code: int) -> Callable[..., Any]:
+    """A system call that fails."""
+
+    def fail(*_: object) -> None:
+        raise OSError(code, os.strerror(code))
+
+    return fail
+
+
+async def test_what_was_appended_is_there_after_a_restart(journal: FileJournal, path: Path) -> None:
+    """A new daemon finds the outage, what began and what ended well."""
+    for record in STORY:
+        await journal.append(record)
+    assert FileJournal(path, lambda: NOW).load() == Unfinished(
+        outage="o1",
+        reason="battery-low",
+        started_at=NOW,
+        boot_id="b1",
+        committed=True,
+        began=frozenset({"announce", "drain pi4-a", "drain pi4-b", "poweroff pi4-a"}),
+        ended=frozenset({"announce", "drain pi4-a"}),
+    )
+
+
+async def test_a_closed_outage_is_not_unfinished(journal: FileJournal) -> None:
+    """Nothing is taken up again that was brought to its end."""
+    for record in (*STORY, CLOSED):
+        await journal.append(record)
+    assert journal.load() is None
+
+
+def test_no_journal_is_no_outage(journal: FileJournal) -> None:
+    """The first start of all is quiet."""
+    assert journal.load() is None
+
+
+async def test_each_record_is_on_disk_before_append_returns(
+    journal: FileJournal, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A power cut right after it loses nothing: the file is synced, and for a new file its directory too."""
+    synced: list[str] = []
+    monkeypatch.setattr(os, "fsync", lambda file: synced.append(os.readlink(f"/proc/self/fd/{file}")))
+    await journal.append(OUTAGE)
+    assert synced == [str(path), str(path.parent)]
+    await journal.append(CLOSED)
+    assert synced[2:] == [str(path)]
+
+
+async def test_steps_that_begin_together_are_all_written(journal: FileJournal, path: Path) -> None:
+    """Parallel drains don't cost each other their records."""
+    names = [f"drain pi{number}" for number in range(8)]
+    await journal.append(OUTAGE)
+    await asyncio.gather(*(journal.append(step(name, "running")) for name in names))
+    found = FileJournal(path, lambda: NOW).load()
+    assert found is not None
+    assert found.began == set(names)
+
+
+@pytest.mark.parametrize("torn", [b'{"at": "x", "record": "clo', b"{", b"\x00" * 512, b"\xff\xfe", b'"closed"', b"[1]"])
+async def test_a_torn_last_line_is_not_counted_and_does_not_spoil_the_next(
+    journal: FileJournal, path: Path, torn: bytes
+) -> None:
+    """What a kill or a power cut tore is as if it had not been written."""
+    await journal.append(OUTAGE)
+    with path.open("ab") as file:
+        file.write(torn)
+    before = journal.load()
+    assert before is not None
+    assert before.outage == "o1"
+    await journal.append(step("announce", "done"))
+    after = journal.load()
+    assert after is not None
+    assert after.ended == {"announce"}
+
+
+@pytest.mark.parametrize("cut", range(0, sum(len(line) + 1 for line in as_lines(STORY)), 3))
+def test_every_prefix_of_a_journal_replays(cut: int) -> None:
+    """Cut anywhere, it shows a state that the daemon was in: no step that did not begin, none undone."""
+    lines = as_lines(STORY)
+    found = replay("\n".join(lines)[:cut].splitlines())
+    whole = sum(1 for end in range(len(lines)) if cut >= len("\n".join(lines[: end + 1])))
+    assert found == replay(lines[:whole])
+
+
+@given(st.lists(st.sampled_from([*as_lines([*STORY, CLOSED]), "", "{", "null", "[]", '"x"', '{"record": "step"}'])))
+def test_any_mix_of_lines_replays(lines: list[str]) -> None:
+    """A journal that somebody edited or a disk has scrambled is read as far as it makes sense."""
+    found = replay(lines)
+    assert found is None or found.ended <= found.began
+
+
+@given(st.text())
+def test_rubbish_is_no_outage(text: str) -> None:
+    """A file that is no journal starts no shutdown."""
+    assert replay(text.splitlines()) is None
+
+
+async def test_a_read_only_directory_is_an_error_that_says_what_to_do(path: Path, tmp_path: Path) -> None:
+    """The journal can't be made: a clear message, and no crash."""
+    lost = FileJournal(tmp_path / "missing" / "journal.jsonl", lambda: NOW)
+    with pytest.raises(JournalError, match=r"journal\.jsonl can't be written: No such file.*check who owns it"):
+        await lost.append(OUTAGE)
+    lost.close()
+    assert not path.exists()
+
+
+@pytest.mark.parametrize("code", [errno.EROFS, errno.EACCES, errno.EIO])
+async def test_a_file_that_cannot_be_opened_is_a_journal_error(
+    journal: FileJournal, monkeypatch: pytest.MonkeyPatch, code: int
+) -> None:
+    """Read-only, not ours, or a dying card: said in the system's words."""
+    monkeypatch.setattr(os, "open", raising(code))
+    with pytest.raises(JournalError, match=os.strerror(code)):
+        await journal.append(OUTAGE)
+
+
+@pytest.mark.parametrize("call", ["write", "fsync"])
+async def test_a_full_disk_is_a_journal_error_and_heals(
+    journal: FileJournal, monkeypatch: pytest.MonkeyPatch, call: str
+) -> None:
+    """What could not be written is said; once there is room, the journal goes on."""
+    await journal.append(OUTAGE)
+    with monkeypatch.context() as full:
+        full.setattr(os, call, raising(errno.ENOSPC))
+        with pytest.raises(JournalError, match="No space left on device; make room"):
+            await journal.append(step("announce", "running"))
+    await journal.append(step("cordon", "done"))
+    found = journal.load()
+    assert found is not None
+    assert found.ended == {"cordon"}
+
+
+async def test_a_line_that_fits_only_in_part_is_a_journal_error(journal: FileJournal, path: Path) -> None:
+    """The last bytes of a full disk take half a line without an error of the system; it is one all the same."""
+    await journal.append(OUTAGE)
+    limits, handler = resource.getrlimit(resource.RLIMIT_FSIZE), signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (path.stat().st_size + 20, limits[1]))
+    try:
+        with pytest.raises(JournalError, match="make room"):
+            await journal.append(step("announce", "done"))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        signal.signal(signal.SIGXFSZ, handler)
+    await journal.append(step("cordon", "done"))
+    found = journal.load()
+    assert found is not None
+    assert found.ended == {"cordon"}
+
+
+@pytest.fixture
+def hanging_disk(monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Event]:
+    """A disk on which no sync returns until the event is set; patience is shortened to keep the test short."""
+    released = threading.Event()
+
+    def fsync(_: int) -> None:
+        released.wait(10)
+
+    assert journal_module._WRITE_S <= 2.0
+    monkeypatch.setattr(journal_module, "_WRITE_S", 0.1)
+    monkeypatch.setattr(os, "fsync", fsync)
+    yield released
+    released.set()
+
+
+async def test_a_hanging_disk_holds_nobody_up(journal: FileJournal, hanging_disk: threading.Event) -> None:
+    """The caller gets its error in time, and later ones at once, until the disk is back."""
+    loop = asyncio.get_running_loop()
+    with pytest.raises(JournalError, match="hangs"):
+        await journal.append(OUTAGE)
+    began = loop.time()
+    for _ in range(20):
+        with pytest.raises(JournalError, match="still hangs"):
+            await journal.append(step("announce", "running"))
+    assert loop.time() - began < journal_module._WRITE_S
+
+    hanging_disk.set()
+    async with asyncio.timeout(5):
+        while True:
+            try:
+                await journal.append(step("announce", "done"))
+                break
+            except JournalError:
+                await asyncio.sleep(0.01)
+    found = journal.load()
+    assert found is not None
+    assert found.ended == {"announce"}
+
+
+async def test_steps_that_begin_together_on_a_hanging_disk_wait_together(
+    journal: FileJournal, hanging_disk: threading.Event
+) -> None:
+    """Five drains are held up no longer than one."""
+    loop, began = asyncio.get_running_loop(), asyncio.get_running_loop().time()
+    results = await asyncio.gather(
+        *(journal.append(step(f"drain pi{number}", "running")) for number in range(5)), return_exceptions=True
+    )
+    assert all(isinstance(result, JournalError) for result in results)
+    assert loop.time() - began < 3 * journal_module._WRITE_S
+    assert not hanging_disk.is_set()
+
+
+async def test_a_daemon_ends_while_the_disk_hangs(journal: FileJournal, hanging_disk: threading.Event) -> None:
+    """Closing does not wait for the write."""
+    with pytest.raises(JournalError):
+        await journal.append(OUTAGE)
+    journal.close()
+    assert not hanging_disk.is_set()
+
+
+async def test_an_append_that_is_called_off_is_called_off(
+    journal: FileJournal, hanging_disk: threading.Event, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An abort that comes just as a write ends must not be swallowed by it."""
+    monkeypatch.setattr(journal_module, "_WRITE_S", 5.0)
+    written = threading.Event()
+
+    async def append() -> None:
+        await journal.append(OUTAGE)
+        written.set()
+
+    task = asyncio.create_task(append())
+    await asyncio.sleep(0.01)
+    hanging_disk.set()
+    journal._thread.submit(int).result(5)  # the write has ended in its thread; the loop has not heard of it yet
+    asyncio.get_running_loop().call_soon(asyncio.get_running_loop().call_soon, task.cancel)
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert not written.is_set()
+
+
+def test_an_unreadable_journal_is_a_journal_error(journal: FileJournal, path: Path) -> None:
+    """Something else under its name is said, not taken for "no outage"."""
+    path.mkdir()
+    with pytest.raises(JournalError, match="can't be read"):
+        journal.load()

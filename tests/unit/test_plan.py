@@ -1,0 +1,201 @@
+"""The order in which the rack goes off and comes back: nothing goes before what needs it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from upsd.domain.plan import Plan, PlanPurpose, Step, StepKind
+from upsd.shutdown.plan import (
+    ClusterShape,
+    HostShape,
+    RackShape,
+    StorageShape,
+    point_of_no_return,
+    recovery_plan,
+    shutdown_plan,
+    undo_plan,
+)
+
+CLUSTER = ClusterShape(cordon_s=3, drain_s=60, drain_limit_s=300, delete_grace_s=5, ready_limit_s=600)
+NAS = StorageShape("nas", flush_s=5, limit_s=60, host=None)
+RACK = RackShape(
+    master=HostShape("k3s-master", 40, 120),
+    workers=(HostShape("pi4-a", 20, 120), HostShape("pi4-b", 20, 120)),
+    cluster=CLUSTER,
+    storage=NAS,
+)
+
+names = st.lists(st.sampled_from(["pi4-a", "pi4-b", "pi3", "bananapi"]), unique=True)
+shapes = st.builds(
+    lambda workers, cluster, storage: replace(
+        RACK, workers=tuple(HostShape(name, 20, 120) for name in workers), cluster=cluster, storage=storage
+    ),
+    names,
+    st.sampled_from([None, CLUSTER]),
+    st.sampled_from([None, NAS, replace(NAS, host=HostShape("nas", 40, 120))]),
+)
+
+
+def before(plan: Plan, step_id: str) -> set[str]:
+    """Everything that is over before a step starts."""
+    by_id = {step.id: step for step in plan.steps}
+    found: set[str] = set()
+    ahead = list(by_id[step_id].needs)
+    while ahead:
+        need = ahead.pop()
+        if need not in found:
+            found.add(need)
+            ahead += by_id[need].needs
+    return found
+
+
+def ids(plan: Plan) -> list[str]:
+    """The steps' ids in order."""
+    return [step.id for step in plan.steps]
+
+
+def of_kind(plan: Plan, kind: StepKind) -> list[Step]:
+    """The steps of a kind."""
+    return [step for step in plan.steps if step.kind is kind]
+
+
+def test_the_reference_rack_goes_off_in_the_order_of_the_design() -> None:
+    """The plan that people read and that runs."""
+    assert ids(shutdown_plan(RACK)) == [
+        "announce",
+        "cordon",
+        "drain pi4-a",
+        "drain pi4-b",
+        "drain k3s-master",
+        "poweroff pi4-a",
+        "confirm-off pi4-a",
+        "poweroff pi4-b",
+        "confirm-off pi4-b",
+        "unmount nas",
+        "flush nas",
+        "outlet-cycle",
+        "host-poweroff k3s-master",
+    ]
+
+
+@given(shapes)
+def test_every_step_comes_after_what_it_needs(shape: RackShape) -> None:
+    """Any rack's plans are in an order that can run, with no name twice."""
+    for plan in (shutdown_plan(shape), recovery_plan(shape), undo_plan(shutdown_plan(shape), {"cordon"}, shape)):
+        seen: set[str] = set()
+        for step in plan.steps:
+            assert set(step.needs) <= seen
+            assert step.id not in seen
+            seen.add(step.id)
+
+
+@given(shapes)
+def test_durations_are_in_order(shape: RackShape) -> None:
+    """A step's minimum fits into what it usually takes, and into its limit."""
+    for plan in (shutdown_plan(shape), recovery_plan(shape)):
+        for step in plan.steps:
+            assert 0 < step.minimum_s <= min(step.expected_s, step.limit_s)
+
+
+@given(shapes)
+def test_no_pod_moves_to_a_machine_that_is_about_to_die(shape: RackShape) -> None:
+    """Every drain follows the cordon of the whole cluster."""
+    plan = shutdown_plan(shape)
+    assert all("cordon" in before(plan, drain.id) for drain in of_kind(plan, StepKind.DRAIN))
+
+
+@given(shapes)
+def test_a_worker_is_drained_before_it_goes_off(shape: RackShape) -> None:
+    """Its own drain, and not those of others, which may take longer."""
+    plan = shutdown_plan(shape)
+    for worker in shape.workers:
+        drains = {step for step in before(plan, f"poweroff {worker.name}") if step.startswith("drain")}
+        assert drains == ({f"drain {worker.name}"} if shape.cluster else set())
+
+
+@given(shapes)
+def test_the_nas_goes_when_nobody_writes_to_it_any_more(shape: RackShape) -> None:
+    """Every worker is seen off and the master's pods have ended before the unmount."""
+    plan = shutdown_plan(shape)
+    for unmount in of_kind(plan, StepKind.UNMOUNT):
+        over = before(plan, unmount.id)
+        assert {f"confirm-off {worker.name}" for worker in shape.workers} <= over
+        assert "drain k3s-master" in over or not shape.cluster
+
+
+@given(shapes)
+def test_the_outlets_and_the_master_come_last(shape: RackShape) -> None:
+    """Everything else is over before the outlets are scheduled, and only the master's end follows."""
+    plan = shutdown_plan(shape)
+    assert before(plan, "outlet-cycle") == set(ids(plan)) - {"outlet-cycle", "host-poweroff k3s-master"}
+    assert ids(plan)[-1] == "host-poweroff k3s-master"
+
+
+def test_a_nas_that_is_powered_off_goes_after_its_flush() -> None:
+    """And is seen off before the outlets are scheduled."""
+    plan = shutdown_plan(replace(RACK, storage=replace(NAS, host=HostShape("nas", 40, 120))))
+    assert "flush nas" in before(plan, "poweroff nas")
+    assert "confirm-off nas" in before(plan, "outlet-cycle")
+
+
+@pytest.mark.parametrize(
+    ("shape", "step"),
+    [
+        (RACK, "poweroff pi4-a"),
+        (replace(RACK, workers=()), "outlet-cycle"),
+        (replace(RACK, workers=(), storage=replace(NAS, host=HostShape("nas", 40, 120))), "poweroff nas"),
+    ],
+)
+def test_the_point_of_no_return_is_the_first_power_off(shape: RackShape, step: str) -> None:
+    """All before it can be undone."""
+    assert point_of_no_return(shutdown_plan(shape)) == step
+
+
+@given(shapes)
+def test_no_plan_that_brings_back_passes_a_point_of_no_return(shape: RackShape) -> None:
+    """An abort or a recovery can always give way to a new outage."""
+    assert point_of_no_return(recovery_plan(shape)) is None
+    plan = shutdown_plan(shape)
+    assert point_of_no_return(undo_plan(plan, ids(plan), shape)) is None
+
+
+@pytest.mark.parametrize(
+    ("began", "undone"),
+    [
+        (set(), []),
+        ({"announce"}, []),
+        ({"announce", "cordon"}, ["uncordon"]),
+        ({"announce", "cordon", "drain pi4-a"}, ["uncordon"]),
+        ({"announce", "cordon", "drain k3s-master", "unmount nas"}, ["wait-storage nas", "uncordon"]),
+        ({"announce", "unmount nas"}, ["wait-storage nas"]),
+    ],
+)
+def test_an_abort_undoes_exactly_what_began(began: set[str], undone: list[str]) -> None:
+    """What was not touched stays so."""
+    plan = undo_plan(shutdown_plan(RACK), began, RACK)
+    assert ids(plan) == undone
+    assert plan.purpose is PlanPurpose.ABORT
+
+
+def test_the_recovery_waits_for_the_nas_and_the_nodes_before_it_uncordons() -> None:
+    """Pods that start find their volumes."""
+    plan = recovery_plan(RACK)
+    assert ids(plan) == ["wait-storage nas", "wait-ready", "uncordon"]
+    assert before(plan, "uncordon") == {"wait-storage nas", "wait-ready"}
+
+
+def test_a_rack_of_nothing_but_a_master_has_a_plan() -> None:
+    """The thinnest rack still announces, schedules its outlets and goes off."""
+    plan = shutdown_plan(replace(RACK, workers=(), cluster=None, storage=None))
+    assert ids(plan) == ["announce", "outlet-cycle", "host-poweroff k3s-master"]
+    assert recovery_plan(replace(RACK, workers=(), cluster=None, storage=None)).steps == ()
+
+
+def test_a_forced_drain_has_time_for_the_grace_of_its_deletions() -> None:
+    """What is deleted by force still gets its seconds."""
+    drain = of_kind(shutdown_plan(RACK), StepKind.DRAIN)[0]
+    assert drain.minimum_s >= CLUSTER.delete_grace_s + 1
