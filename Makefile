@@ -5,7 +5,7 @@ READY := .venv/.ready
 RIGHT_PYTHON := import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 11))
 
 .SILENT:
-.PHONY: help demo test lint format bench clean
+.PHONY: help demo test lint format bench lock clean
 
 help: ## Show this list
 	sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
@@ -29,13 +29,20 @@ format: $(READY) ## Put the code into shape
 	$(BIN)/ruff format
 
 bench: $(READY) ## Measure reaction time, memory, CPU and start-up
-	$(BIN)/python tests/bench/run.py
+	$(BIN)/python -m tests.bench
+
+lock: $(READY) ## Pin the newest versions of all dependencies
+	$(BIN)/python -m pip install -qq uv
+	set -e; lock() { $(BIN)/uv pip compile -q --upgrade --universal --python-version 3.11 --generate-hashes --no-header \
+	    --no-annotate --no-emit-index-url --no-emit-find-links pyproject.toml "$$@"; }; \
+	lock --all-extras --group dev --output-file .requirements-dev.lock; \
+	sed -n 's/^\([^ ]*==[^ ]*\).*/\1/p' .requirements-dev.lock | lock --constraint - --output-file .requirements.lock
 
 clean: ## Remove everything that was made here
 	rm -rf .venv dist .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-$(READY): pyproject.toml .requirements.lock
+$(READY): pyproject.toml .requirements-dev.lock
 	echo "preparing .venv (once, and again when the dependencies change)"
 	find_python() { \
 	    for python in python3.13 python3.12 python3.11 python3; do \
@@ -50,6 +57,6 @@ $(READY): pyproject.toml .requirements.lock
 	    }; \
 	    $$python -m venv --clear .venv; \
 	fi
-	$(BIN)/python -m pip install -qq --disable-pip-version-check --require-hashes --requirement .requirements.lock
+	$(BIN)/python -m pip install -qq --disable-pip-version-check --require-hashes --requirement .requirements-dev.lock
 	$(BIN)/python -m pip install -qq --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	touch $@

@@ -12,7 +12,7 @@ import math
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, NamedTuple
 
-from upsd.domain.rack import EvictionAnswer, Node, Pod, RackError
+from upsd.domain.rack import EvictionAnswer, Node, Pod, PortAnswer, RackError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -225,10 +225,12 @@ class MemoryHost:
             asyncio.get_running_loop().call_at(self.off_at, self._went_off)
         return ""
 
-    async def answers(self) -> bool:
-        """Whether it is on."""
-        await self.faults.meet("answers")
-        return not self.off
+    async def call_port(self) -> PortAnswer:
+        """Its sshd ends first; once it is off it is silent."""
+        await self.faults.meet("call_port")
+        if self.off:
+            return PortAnswer.SILENT
+        return PortAnswer.ACCEPTS if math.isinf(self.off_at) else PortAnswer.REFUSES
 
     def _went_off(self) -> None:
         self.acts.append(Act(_now(), f"off {self.name}"))

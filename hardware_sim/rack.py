@@ -36,13 +36,16 @@ from hardware_sim.ups.server import UpsServer
 from hardware_sim.usb_backend import SOCKET_VARIABLE
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine
+    from collections.abc import Coroutine, Mapping
     from pathlib import Path
     from types import TracebackType
+
+    from hardware_sim.kubernetes.cluster import SimulatedCluster
 
 WATTS: Final = {MASTER: 25.0, "pi4-a": 7.0, "pi4-b": 7.0, "pi3": 5.0, "bananapi": 6.0, "nas": 18.0, "switch": 8.0}
 _SHUTDOWN_S: Final = {MASTER: 3.0, "pi4-a": 3.0, "pi4-b": 3.5, "pi3": 5.0, "bananapi": 4.0, "nas": 3.0}
 _BOOT_S: Final = 5.0
+_FLUSH_S: Final = 0.5
 _STOP_S: Final = 10.0
 
 
@@ -52,20 +55,41 @@ class SimulatedRack:
     Args:
         directory: an empty one.
         settings: more TOML for the daemon, after what the rack needs itself.
+        cluster: other nodes and pods than those of the reference rack.
+        machine_pace: the machines take so many times as long to boot, to shut down and to flush.
+        line_speed: the serial line to the UPS is so many times as fast.
+        runs_broker: an MQTT broker listens on `mqtt_port`; else it is free for another.
+        starts_daemon: the daemon runs from the start; else from `start_daemon` on.
     """
 
-    def __init__(self, directory: Path, settings: str) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        settings: str,
+        *,
+        cluster: SimulatedCluster | None = None,
+        machine_pace: float = 1.0,
+        line_speed: float = 1.0,
+        runs_broker: bool = True,
+        starts_daemon: bool = True,
+    ) -> None:
         self.directory = directory
         self._more_settings = settings
+        self._pace = machine_pace
+        self._runs_broker = runs_broker
+        self._starts_daemon = starts_daemon
         self.machines = {
-            name: SimulatedMachine(name, WATTS[name], shutdown_s=seconds, boot_s=_BOOT_S)
+            name: SimulatedMachine(name, WATTS[name], shutdown_s=machine_pace * seconds, boot_s=machine_pace * _BOOT_S)
             for name, seconds in _SHUTDOWN_S.items()
         }
         self.master = self.machines[MASTER]
         self.device = UpsDevice(load_w=self._load_w)
         self.device.listen(self._feed)
-        self.kubernetes = SimulatedKubernetes(reference_cluster(not_ready_after_s=4.0))
-        self.nas = SimulatedNas(self.machines["nas"], directory)
+        self._ups_socket = directory / "ups.sock"
+        self.ups = UpsServer(self.device, bridge_to(self.device, line_speed=line_speed), self._ups_socket)
+        self.kubernetes = SimulatedKubernetes(cluster or reference_cluster(not_ready_after_s=4.0))
+        self.nas = SimulatedNas(self.machines["nas"], directory, flush_s=machine_pace * _FLUSH_S)
+        self.ssh: dict[str, SimulatedSshServer] = {}
         self.mqtt_port = _free_port()
         self.daemon: asyncio.subprocess.Process | None = None
         self.outlets_cut = asyncio.Event()
@@ -94,7 +118,36 @@ class SimulatedRack:
         await self._open.aclose()
 
     async def _start(self, opening: AsyncExitStack) -> None:
-        logging.getLogger("amqtt").setLevel(logging.ERROR)
+        if self._runs_broker:
+            await self._start_broker(opening)
+
+        await opening.enter_async_context(self.kubernetes)
+        self.kubernetes.write_kubeconfig(self.directory / "kubeconfig")
+
+        key = write_client_key(self.directory / "ssh_key")
+        commands = {name: {"sync": self.nas.flush} if name == "nas" else {} for name in (*WORKERS, "nas")}
+        self.ssh = {
+            name: await opening.enter_async_context(SimulatedSshServer(self.machines[name], key, commands[name]))
+            for name in commands
+        }
+        write_known_hosts(self.directory / "known_hosts", self.ssh.values())
+
+        await opening.enter_async_context(self.ups)
+
+        for worker in WORKERS:
+            self.machines[worker].on_change(self._follow_node)
+        power_button = await asyncio.start_unix_server(self._press, self.directory / "power.sock")
+        opening.callback(power_button.close)
+        opening.push_async_callback(self._stop_tasks)
+        self._keep(self.nas.run_writer([self.machines[name] for name in WORKERS]))
+
+        (self.directory / "upsd.toml").write_text(self._settings(), encoding="utf-8")
+        opening.push_async_callback(self._stop_daemon)
+        if self._starts_daemon:
+            await self.start_daemon()
+
+    async def _start_broker(self, opening: AsyncExitStack) -> None:
+        logging.getLogger("amqtt").setLevel(logging.CRITICAL)
         logging.getLogger("transitions").setLevel(logging.ERROR)
         broker = Broker(
             {
@@ -105,36 +158,12 @@ class SimulatedRack:
         await broker.start()
         opening.push_async_callback(broker.shutdown)
 
-        await opening.enter_async_context(self.kubernetes)
-        self.kubernetes.write_kubeconfig(self.directory / "kubeconfig")
-
-        key = write_client_key(self.directory / "ssh_key")
-        commands = {name: {"sync": self.nas.flush} if name == "nas" else {} for name in (*WORKERS, "nas")}
-        servers = {
-            name: await opening.enter_async_context(SimulatedSshServer(self.machines[name], key, commands[name]))
-            for name in commands
-        }
-        write_known_hosts(self.directory / "known_hosts", servers.values())
-
-        ups_socket = self.directory / "ups.sock"
-        await opening.enter_async_context(UpsServer(self.device, bridge_to(self.device), ups_socket))
-
-        for worker in WORKERS:
-            self.machines[worker].on_change(self._follow_node)
-        power_button = await asyncio.start_unix_server(self._press, self.directory / "power.sock")
-        opening.callback(power_button.close)
-        opening.push_async_callback(self._stop_tasks)
-        self._keep(self.nas.run_writer([self.machines[name] for name in WORKERS]))
-
-        (self.directory / "upsd.toml").write_text(self._settings(servers), encoding="utf-8")
-        await self._start_daemon({SOCKET_VARIABLE: str(ups_socket)})
-        opening.push_async_callback(self._stop_daemon)
-
-    def _settings(self, servers: dict[str, SimulatedSshServer]) -> str:
-        files = self.directory
-        hosts = {name: f'host = "127.0.0.1"\nport = {server.port}\n' for name, server in servers.items()}
+    def _settings(self) -> str:
+        files, pace = self.directory, self._pace
+        hosts = {name: f'host = "127.0.0.1"\nport = {server.port}\n' for name, server in self.ssh.items()}
         workers = "".join(
-            f'[[workers]]\nname = "{name}"\nwatts = {WATTS[name]}\n{hosts[name]}poweroff_expected = "6s"\n'
+            f'[[workers]]\nname = "{name}"\nwatts = {WATTS[name]}\n{hosts[name]}poweroff_expected = {3 * pace}\n'
+            f"poweroff_limit = {120 * pace}\n"
             for name in WORKERS
         )
         button = [sys.executable, "-m", "hardware_sim", "press", str(files / "power.sock")]
@@ -147,14 +176,15 @@ socket = "{self.control_socket}"
 name = "{MASTER}"
 watts = {WATTS[MASTER]}
 poweroff_command = [{command}]
-poweroff_expected = "5s"
+poweroff_expected = {5 * pace}
 {workers}
 [nas]
 mount = "{files / "mnt"}"
 watts = {WATTS["nas"]}
 {hosts["nas"]}poweroff_command = "{POWEROFF_COMMAND}"
-poweroff_expected = "5s"
-flush_expected = "1s"
+poweroff_expected = {2 * pace}
+poweroff_limit = {120 * pace}
+flush_expected = {pace}
 [[loads]]
 name = "switch"
 watts = {WATTS["switch"]}
@@ -168,20 +198,27 @@ port = {self.mqtt_port}
 format = "json"
 {self._more_settings}"""
 
-    async def _start_daemon(self, environment: dict[str, str]) -> None:
+    async def start_daemon(self, environment: Mapping[str, str] | None = None) -> None:
+        """Start the daemon, for the first time or again; `UPSD_*` variables change what the settings file says."""
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("UPSD_")}
-        with self.daemon_log.open("wb") as log:
+        with self.daemon_log.open("ab") as log:
             self.daemon = await asyncio.create_subprocess_exec(
                 sys.executable,
                 "-m",
                 "upsd",
                 "--config",
                 str(self.directory / "upsd.toml"),
-                env={**inherited, **environment},
+                env={**inherited, SOCKET_VARIABLE: str(self._ups_socket), **(environment or {})},
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
             )
+
+    async def kill_daemon(self) -> None:
+        """End the daemon as a crash does; `start_daemon` starts it again."""
+        if self.daemon is not None and self.daemon.returncode is None:
+            self.daemon.kill()
+            await self.daemon.wait()
 
     async def _stop_daemon(self) -> None:
         if self.daemon is None or self.daemon.returncode is not None:
@@ -191,8 +228,7 @@ format = "json"
             async with asyncio.timeout(_STOP_S):
                 await self.daemon.wait()
         except TimeoutError:
-            self.daemon.kill()
-            await self.daemon.wait()
+            await self.kill_daemon()
 
     async def _press(self, _: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """The master is told to power off: it stops its services, k3s and the daemon among them, and goes off."""

@@ -14,6 +14,7 @@ import signal
 import sys
 import time
 import uuid
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -54,6 +55,8 @@ _TICK_S = 1.0
 _QUIET_STATE_S = 30.0
 _LOOK_AGAIN_S = 10.0
 _AFTER_DEFECT_S = 1.0
+_LIBRARY_THREADS = 24
+_LINGER_S = 60.0
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 
@@ -98,6 +101,7 @@ class Daemon:
             changed=self._show_shutdown,
             battery_end_at=lambda: self._supervisor.battery_end_at(self._loop.time()),
             boot_id=boot_id,
+            linger_s=settings.ups.outlet_off_delay + _LINGER_S,
             name_outage=lambda: f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{uuid.uuid4().hex[:4]}",
         )
         self._unfinished = self._load_journal()
@@ -217,7 +221,12 @@ class Daemon:
         self.board.set_shutdown(document)
 
     def _warnings(self) -> tuple[str, ...]:
-        found = [self._driver.trouble, *(self._identity.warnings() if self._identity else ())]
+        found = [
+            self._driver.trouble,
+            self._conductor.journal_problem,
+            self._publisher and self._publisher.trouble,
+            *(self._identity.warnings() if self._identity else ()),
+        ]
         return tuple(trouble for trouble in found if trouble)
 
     def _plan(self) -> dict[str, list[str]]:
@@ -248,6 +257,8 @@ def _boot_id() -> str:
 async def _serve(settings: Settings) -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
+    # Name look-ups and connections of the libraries run here; a dead name server must not leave the others without.
+    loop.set_default_executor(ThreadPoolExecutor(_LIBRARY_THREADS, "library"))
     for signal_number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(signal_number, stop.set)
     await Daemon(settings).run(stop)

@@ -1,7 +1,8 @@
 """What do the readings mean? Readings in, power state and events out; pure, time is an argument.
 
 Three rules come first. One sample decides nothing but what a UPS must be believed at once: that it runs on battery,
-which is reported at once and acted on after the debounce. Silence is *unknown*: never off, never on battery. And an
+which is reported at once and acted on after the debounce, and that its battery is low, in an outage that was
+confirmed. Silence is *unknown*: never off, never on battery. And an
 outage that was seen goes on until a reading says that it is over, also while the UPS is silent.
 """
 
@@ -135,8 +136,9 @@ def tick(view: PowerView, now: float, rules: PowerRules) -> tuple[PowerView, tup
     if not view.silent and now - view.heard_at > rules.silence_s:
         on_battery, silent_s = lost_at is not None, round(now - view.heard_at, 1)
         severity = Severity.CRITICAL if on_battery else Severity.WARNING
+        off_readings = view.off_readings if view.off_readings >= _READINGS_TO_BELIEVE else 0
         events.append(_event("communication_lost", severity, on_battery=on_battery, silent_s=silent_s))
-        view = replace(view, silent=True, off_readings=0, believed=0)
+        view = replace(view, silent=True, believed=0, off_readings=off_readings)
     if view.silent and lost_at is not None and not view.confirmed and now - lost_at >= rules.debounce_s:
         view = replace(view, confirmed=True)
         events.append(_confirmed(now - lost_at))

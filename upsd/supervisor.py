@@ -7,7 +7,7 @@ are plain calls with the time in them, so that a whole outage can be followed in
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from upsd.domain.power import PowerState, RuntimeEstimate
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 # A shutdown that passed its point of no return before we were restarted goes on after this, with or without a reading.
 _RESUME_BLIND_S = 10.0
+_READINGS_TO_BELIEVE = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,16 +76,17 @@ class Supervisor:
         self._started_at = now
         self._trigger: Trigger | None = None
         self._charge = battery.Charge(at=now)
+        self._ends = (-math.inf, -math.inf)
         self.view = PowerView(heard_at=now)
         self.identity: UpsIdentity | None = None
         self.warnings: tuple[str, ...] = ()
 
     def hear(self, reading: Reading) -> None:
         """Follow one reading."""
-        was_lost = self.view.lost_at is not None
         self.view, events = observe(self.view, reading, self._rules.power)
+        self._ends = (self._ends[1], reading.at + self._estimate(reading.at).low_s)
         self._follow(reading.at, events)
-        if was_lost and self.view.lost_at is None:
+        if self._on_mains():
             self._conductor.mains_back()
 
     def tick(self, now: float) -> None:
@@ -100,7 +102,12 @@ class Supervisor:
         return now + self.runtime(now).low_s - self._rules.trigger.reserve_s
 
     def runtime(self, now: float) -> RuntimeEstimate:
-        """How long the battery carries what is still on."""
+        """How long the battery carries what is still on; one reading alone can't make it shorter."""
+        estimate = self._estimate(now)
+        low_s = max(estimate.low_s, self._ends[0] - now) if not self.view.silent else estimate.low_s
+        return replace(estimate, low_s=low_s, expected_s=max(estimate.expected_s, low_s))
+
+    def _estimate(self, now: float) -> RuntimeEstimate:
         fresh = None if self.view.silent else self.view.reading
         on_battery_s = None if self.view.lost_at is None else now - self.view.lost_at
         facts = self._facts(self.identity)
@@ -148,7 +155,7 @@ class Supervisor:
 
     def _settle_unfinished(self, unfinished: Unfinished, now: float) -> None:
         """Act on what the journal left open, but never without a live reading that confirms it."""
-        on_mains = self.view.state is PowerState.ON_LINE and self.view.believed >= 2
+        on_mains = self._on_mains()
         this_boot = unfinished.boot_id == self._boot_id
         blind = now - self._started_at > _RESUME_BLIND_S
         if this_boot and (self.view.confirmed or (unfinished.committed and (on_mains or blind))):
@@ -160,6 +167,9 @@ class Supervisor:
         else:
             return
         self._unfinished = None
+
+    def _on_mains(self) -> bool:
+        return self.view.state is PowerState.ON_LINE and self.view.believed >= _READINGS_TO_BELIEVE
 
     def _supply(self, now: float) -> Supply | None:
         if self.view.lost_at is None or not self.view.confirmed:

@@ -14,6 +14,7 @@ from hardware_sim.machines.machine import MachineState
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Mapping
     from types import TracebackType
+    from typing import Self
 
     from hardware_sim.machines.machine import SimulatedMachine
 

@@ -63,6 +63,7 @@ class UpsDevice:
         self._started = False
         self._test_until: float | None = None
         self._listeners: list[Callable[[bool], None]] = []
+        self._told_on = self.outlets.on
         self._draw_from_battery(0.0)
 
     @property
@@ -207,11 +208,11 @@ class UpsDevice:
 
     def _pass_until(self, until: float) -> None:
         """One step of physics, and then whatever it has made due."""
-        was_on = self.outlets.on
         self._draw_from_battery((until - self._now) * self._speed)
         self._now = until
         self._settle()
-        if self.outlets.on != was_on:
+        if self.outlets.on != self._told_on:
+            self._told_on = self.outlets.on
             for on_outlets in self._listeners:
                 on_outlets(self.outlets.on)
 

@@ -5,13 +5,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
+import structlog
 
 from hardware_sim.memory_rack import MemoryRack, memory_rack
 from hardware_sim.virtual_time import VirtualTimeLoop
 
 if TYPE_CHECKING:
     from asyncio import AbstractEventLoop
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping, MutableMapping
+    from typing import Any
 
 
 def pytest_asyncio_loop_factories() -> Mapping[str, Callable[[], AbstractEventLoop]]:
@@ -23,3 +25,10 @@ def pytest_asyncio_loop_factories() -> Mapping[str, Callable[[], AbstractEventLo
 def rack() -> MemoryRack:
     """A master, two workers with two pods each, and a NAS."""
     return memory_rack()
+
+
+@pytest.fixture(autouse=True)
+def logged() -> Iterator[list[MutableMapping[str, Any]]]:
+    """What was logged, kept off the terminal: drawing a traceback takes longer than the outage that it is about."""
+    with structlog.testing.capture_logs() as entries:
+        yield entries

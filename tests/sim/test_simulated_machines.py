@@ -14,7 +14,7 @@ from hardware_sim.machines import (
     write_client_key,
     write_known_hosts,
 )
-from upsd.domain.rack import RackError
+from upsd.domain.rack import PortAnswer, RackError
 from upsd.rack.ssh import SshHost, SshIdentity
 
 if TYPE_CHECKING:
@@ -152,7 +152,7 @@ async def test_a_whole_machine_s_life_over_real_ssh_takes_no_real_time(
         host = SshHost("pi3", "127.0.0.1", server.port, "upsd", identity, 5.0)
         await host.run(POWEROFF_COMMAND)
         assert loop.time() == pytest.approx(0, abs=1.0)
-        while await host.answers():  # noqa: ASYNC110 - a port has no event
+        while await host.call_port() is PortAnswer.ACCEPTS:  # noqa: ASYNC110 - a port has no event
             await asyncio.sleep(0.1)
         assert loop.time() < 2.0
         assert machine.state is MachineState.STOPPING

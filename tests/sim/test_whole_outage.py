@@ -3,154 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
 
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from hardware_sim.memory_rack import MASTER
 from hardware_sim.memory_world import MemoryWorld
 from hardware_sim.ups.battery import BatterySpec
-from hardware_sim.virtual_time import VirtualTimeLoop
-from upsd.domain.power import Reading
-from upsd.power import PowerRules
-from upsd.shutdown.conductor import Conductor, Phase
-from upsd.shutdown.plan import ClusterShape, HostShape, RackShape, StorageShape
-from upsd.shutdown.steps import Rack, RemoteMachine, performers
-from upsd.shutdown.trigger import TriggerRules
-from upsd.supervisor import Supervisor, SupervisorRules
-from upsd.ups.battery import BatteryFacts
-
-if TYPE_CHECKING:
-    from collections.abc import Coroutine, Mapping
-
-    from upsd.domain.power import Event, Scalar
-
-WORKERS = ("pi4-a", "pi4-b", "pi3")
-WORKER_W = 7.0
-MASTER_W = 25.0
-AN_HOUR_S = 3600.0
-
-
-class NoJournal:
-    """A journal that keeps nothing."""
-
-    async def append(self, record: Mapping[str, Scalar]) -> None:
-        """Take the record."""
-
-
-@dataclass
-class Outage:
-    """A world, and a daemon's decisions that follow it."""
-
-    world: MemoryWorld
-    trigger: TriggerRules
-    silent_from: float = float("inf")
-    silent_until: float = float("inf")
-    events: list[Event] = field(default_factory=list)
-
-    def __post_init__(self) -> None:
-        """Wire the rooms, as the daemon does."""
-        rack = self.world.rack
-        shape = RackShape(
-            master=HostShape(MASTER, 30.0, 90.0),
-            workers=tuple(HostShape(name, 10.0, 60.0) for name in WORKERS),
-            cluster=ClusterShape(2.0, 20.0, 60.0, 5.0, 600.0),
-            storage=StorageShape("nas", 5.0, 30.0, None),
-        )
-        self.conductor = Conductor(
-            shape,
-            performers(
-                Rack(
-                    emit=self.events.append,
-                    outlets=self.world,
-                    outlet_off_delay_s=90,
-                    outlet_restore_delay_min=1,
-                    local_host=self.world,
-                    machines={name: RemoteMachine(host, "poweroff") for name, host in rack.hosts.items()},
-                    cluster=rack.cluster,
-                    storage=rack.storage,
-                )
-            ),
-            journal=NoJournal(),
-            emit=self.events.append,
-            changed=lambda: None,
-            battery_end_at=lambda: self.supervisor.battery_end_at(asyncio.get_running_loop().time()),
-            boot_id="boot",
-            name_outage=lambda: "outage-1",
-        )
-        self.supervisor = Supervisor(
-            SupervisorRules(
-                ups="iplug",
-                power=PowerRules(debounce_s=3.0, silence_s=4.0),
-                trigger=self.trigger,
-                watts={MASTER: MASTER_W, "nas and switch": 26.0, **dict.fromkeys(WORKERS, WORKER_W)},
-            ),
-            self.conductor,
-            facts=lambda _: BatteryFacts(12.0, 7.0, 0.7, 0.8, 10.0),
-            emit=self.events.append,
-            unfinished=None,
-            boot_id="boot",
-            now=asyncio.get_running_loop().time(),
-        )
-
-    async def follow(self) -> None:
-        """Poll once a second, until cancelled."""
-        loop = asyncio.get_running_loop()
-        while True:
-            if not self.silent_from <= loop.time() < self.silent_until:
-                self.supervisor.hear(reading_of(self.world, loop.time()))
-            self.supervisor.tick(loop.time())
-            await asyncio.sleep(1.0)
-
-    def names(self) -> list[str]:
-        """The names of the events, in order."""
-        return [event.name for event in self.events]
-
-
-def reading_of(world: MemoryWorld, now: float) -> Reading:
-    """What an iPlug reports: no charge, no runtime, no load."""
-    world.device.advance(now)
-    status = world.device.status()
-    return Reading(
-        at=now,
-        output_powered=status.output_powered,
-        on_battery=status.battery_working,
-        battery_low=status.battery_low,
-        charged=status.charged,
-        charging=status.charging,
-        test_in_progress=status.test_in_progress,
-        input_voltage_v=round(status.input_voltage_v),
-        battery_voltage_v=round(status.battery_voltage_v, 1),
-        load_percent=0,
-    )
-
-
-@contextlib.asynccontextmanager
-async def living(outage: Outage) -> Any:
-    """The world and the daemon's decisions go on while the block runs."""
-    tasks = [asyncio.create_task(outage.world.live()), asyncio.create_task(outage.follow())]
-    try:
-        yield outage
-    finally:
-        await outage.conductor.close()
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-
-
-def virtually(work: Coroutine[Any, Any, None]) -> None:
-    """Run in virtual time."""
-    with asyncio.Runner(loop_factory=VirtualTimeLoop) as runner:
-        runner.run(work)
-
-
-def rules(*, on_battery_s: float | None = None, auto: bool = True) -> TriggerRules:
-    """Trigger rules with the usual margin and reserve."""
-    return TriggerRules(auto=auto, margin_s=60.0, reserve_s=60.0, on_battery_s=on_battery_s, battery_low=True)
-
+from tests.sim.outages import AN_HOUR_S, MASTER_W, WORKER_W, WORKERS, Outage, living, rules, virtually
+from upsd.shutdown.conductor import Phase
 
 FAULTS = st.sampled_from(
     [
@@ -166,7 +26,7 @@ FAULTS = st.sampled_from(
         ("outlets", "cycle", "hang"),
         ("pi3", "run", "fail"),
         ("pi3", "run", "hang"),
-        ("pi3", "answers", "hang"),
+        ("pi3", "call_port", "hang"),
     ]
 )
 

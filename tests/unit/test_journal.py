@@ -9,6 +9,8 @@ import os
 import resource
 import signal
 import threading
+from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -20,12 +22,12 @@ from upsd.shutdown.journal import FileJournal, JournalError, Unfinished, replay
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
     from upsd.domain.power import Scalar
 
 NOW = "2025-11-23T18:00:00+00:00"
 OUTAGE: dict[str, Scalar] = {"record": "outage", "outage": "o1", "reason": "battery-low", "boot_id": "b1"}
+UNDOING: dict[str, Scalar] = {"record": "undoing", "outage": "o1"}
 CLOSED: dict[str, Scalar] = {"record": "closed", "outage": "o1", "how": "recovered"}
 
 
@@ -97,6 +99,17 @@ async def test_a_closed_outage_is_not_unfinished(journal: FileJournal) -> None:
     assert journal.load() is None
 
 
+async def test_what_was_done_is_not_done_any_more_once_it_is_being_undone(journal: FileJournal) -> None:
+    """A shutdown that goes on after an abort cordons and drains again, and can still be undone whole."""
+    for record in (*STORY, UNDOING, step("uncordon", "running")):
+        await journal.append(record)
+    found = journal.load()
+    assert found is not None
+    assert found.ended == set()
+    assert {"announce", "drain pi4-a"} <= found.began
+    assert found.committed
+
+
 def test_no_journal_is_no_outage(journal: FileJournal) -> None:
     """The first start of all is quiet."""
     assert journal.load() is None
@@ -107,7 +120,7 @@ async def test_each_record_is_on_disk_before_append_returns(
 ) -> None:
     """A power cut right after it loses nothing: the file is synced, and for a new file its directory too."""
     synced: list[str] = []
-    monkeypatch.setattr(os, "fsync", lambda file: synced.append(os.readlink(f"/proc/self/fd/{file}")))
+    monkeypatch.setattr(os, "fsync", lambda file: synced.append(str(Path(f"/proc/self/fd/{file}").readlink())))
     await journal.append(OUTAGE)
     assert synced == [str(path), str(path.parent)]
     await journal.append(CLOSED)
@@ -150,7 +163,11 @@ def test_every_prefix_of_a_journal_replays(cut: int) -> None:
     assert found == replay(lines[:whole])
 
 
-@given(st.lists(st.sampled_from([*as_lines([*STORY, CLOSED]), "", "{", "null", "[]", '"x"', '{"record": "step"}'])))
+@given(
+    st.lists(
+        st.sampled_from([*as_lines([*STORY, UNDOING, CLOSED]), "", "{", "null", "[]", '"x"', '{"record": "step"}'])
+    )
+)
 def test_any_mix_of_lines_replays(lines: list[str]) -> None:
     """A journal that somebody edited or a disk has scrambled is read as far as it makes sense."""
     found = replay(lines)
@@ -163,13 +180,15 @@ def test_rubbish_is_no_outage(text: str) -> None:
     assert replay(text.splitlines()) is None
 
 
-async def test_a_read_only_directory_is_an_error_that_says_what_to_do(path: Path, tmp_path: Path) -> None:
-    """The journal can't be made: a clear message, and no crash."""
-    lost = FileJournal(tmp_path / "missing" / "journal.jsonl", lambda: NOW)
-    with pytest.raises(JournalError, match=r"journal\.jsonl can't be written: No such file.*check who owns it"):
+@pytest.mark.parametrize(
+    ("name", "why"), [("/proc/journal.jsonl", "No such file or directory"), ("/dev/full", "No space left on device")]
+)
+async def test_a_place_that_takes_no_journal_is_an_error_that_says_what_to_do(name: str, why: str) -> None:
+    """A directory that takes no files, a disk that takes no bytes: a clear message, and no crash."""
+    lost = FileJournal(Path(name), lambda: NOW)
+    with pytest.raises(JournalError, match=f"the journal {name} can't be written: {why}; make room and check who"):
         await lost.append(OUTAGE)
     lost.close()
-    assert not path.exists()
 
 
 @pytest.mark.parametrize("code", [errno.EROFS, errno.EACCES, errno.EIO])
@@ -198,17 +217,23 @@ async def test_a_full_disk_is_a_journal_error_and_heals(
     assert found.ended == {"cordon"}
 
 
-async def test_a_line_that_fits_only_in_part_is_a_journal_error(journal: FileJournal, path: Path) -> None:
-    """The last bytes of a full disk take half a line without an error of the system; it is one all the same."""
-    await journal.append(OUTAGE)
+@contextmanager
+def room_for(size: int) -> Iterator[None]:
+    """Let no file grow past this size, as if the disk were full then."""
     limits, handler = resource.getrlimit(resource.RLIMIT_FSIZE), signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (path.stat().st_size + 20, limits[1]))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, limits[1]))
     try:
-        with pytest.raises(JournalError, match="make room"):
-            await journal.append(step("announce", "done"))
+        yield
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
         signal.signal(signal.SIGXFSZ, handler)
+
+
+async def test_a_line_that_fits_only_in_part_is_a_journal_error(journal: FileJournal) -> None:
+    """The last bytes of a full disk take half a line without an error of the system; it is one all the same."""
+    await journal.append(OUTAGE)
+    with room_for(150), pytest.raises(JournalError, match="make room"):
+        await journal.append(step("announce", "done"))
     await journal.append(step("cordon", "done"))
     found = journal.load()
     assert found is not None
@@ -290,7 +315,8 @@ async def test_an_append_that_is_called_off_is_called_off(
     await asyncio.sleep(0.01)
     hanging_disk.set()
     journal._thread.submit(int).result(5)  # the write has ended in its thread; the loop has not heard of it yet
-    asyncio.get_running_loop().call_soon(asyncio.get_running_loop().call_soon, task.cancel)
+    loop = asyncio.get_running_loop()
+    loop.call_soon(lambda: loop.call_soon(task.cancel))
     with pytest.raises(asyncio.CancelledError):
         await task
     assert not written.is_set()

@@ -21,7 +21,7 @@ def run(path: str) -> int:
     except SettingsError as error:
         print(error, file=sys.stderr)
         return EXIT_CONFIG
-    for advice in advise(settings):
+    for advice in advise(settings, file_mode=Path(path).stat().st_mode):
         print(f"{path}: warning: {advice}", file=sys.stderr)
     plan = shutdown_plan(rack_shape(settings))
     watts = sum(machine.watts for machine in settings.machines)

@@ -127,7 +127,7 @@ def _progress(shutdown: dict[str, Any], paint: Paint) -> list[str]:
     lines = [paint(line, "bold") for line in textwrap.wrap(plain(title), WIDTH)]
     id_width = max(len(step["id"]) for step in shutdown["steps"])
     for step in shutdown["steps"]:
-        text = f"{plain(step['id']):<{id_width}}  {_step_time(step):>9}  {plain(step['detail'])}"
+        text = f"{plain(step['id']):<{id_width}}  {_step_time(step):>9}  {_step_detail(step)}"
         first, *rest = textwrap.wrap(
             text.rstrip(), WIDTH - 12, subsequent_indent=" " * min(id_width + 13, WIDTH // 2), drop_whitespace=True
         )
@@ -141,3 +141,9 @@ def _progress(shutdown: dict[str, Any], paint: Paint) -> list[str]:
 
 def _step_time(step: dict[str, Any]) -> str:
     return "" if step["seconds"] is None else duration(step["seconds"])
+
+
+def _step_detail(step: dict[str, Any]) -> str:
+    left = step["deadline_in_s"] if step["state"] == "running" else None
+    limit = "" if left is None else f"at most {duration(left)} more"
+    return ", ".join(part for part in (plain(step["detail"]), limit) if part)

@@ -81,14 +81,24 @@ class Cluster(Protocol):
         """Delete the pod, past any disruption budget; a pod that is gone already is no error."""
 
 
+class PortAnswer(enum.Enum):
+    """What comes back when a machine's SSH port is called."""
+
+    ACCEPTS = "accepts"
+    REFUSES = "refuses"
+    """Its kernel runs, and its sshd does not."""
+    SILENT = "silent"
+    """Nothing comes back, as from a machine without power."""
+
+
 class RemoteHost(Protocol):
     """A machine that is reached over SSH."""
 
     async def run(self, command: str) -> str:
         """Run a command; its standard output. A line cut by a machine that goes off is no error."""
 
-    async def answers(self) -> bool:
-        """Whether its SSH port accepts a connection right now."""
+    async def call_port(self) -> PortAnswer:
+        """What its SSH port answers right now, within a few seconds."""
 
 
 class Storage(Protocol):

@@ -87,6 +87,11 @@ class MqttPublisher:
         self._in_hand: Update | None = None
         self._told: Trouble | None = None
 
+    @property
+    def trouble(self) -> str | None:
+        """Why there is no broker and what to do, for a person; `None` while there is one."""
+        return self._told and f"no MQTT broker at {self._host}:{self._port}: {self._told.reason}; {self._told.advice}"
+
     async def run(self) -> None:
         """Publish until cancelled; whatever happens to the broker is logged and tried again."""
         pause_s = FIRST_PAUSE_S

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import asyncssh
 
-from upsd.domain.rack import RackError
+from upsd.domain.rack import PortAnswer, RackError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -109,8 +109,8 @@ class SshHost:
             await connection.wait_closed()
         return self._output(command, ended)
 
-    async def answers(self) -> bool:
-        """Whether its SSH port accepts a connection within two seconds.
+    async def call_port(self) -> PortAnswer:
+        """What its SSH port answers within two seconds.
 
         An accepted connection counts even if no banner follows: a kernel that accepts is running, so a machine that
         hangs is not taken for one that is off.
@@ -121,14 +121,16 @@ class SshHost:
         try:
             async with asyncio.timeout(_ANSWER_S):
                 _, writer = await asyncio.open_connection(self._host, self._port)
+        except ConnectionRefusedError:
+            return PortAnswer.REFUSES
         except TimeoutError:
-            return False
+            return PortAnswer.SILENT
         except OSError as error:
             if isinstance(error, socket.gaierror) or error.errno == errno.ENETUNREACH:
                 raise self._unreachable(error) from error
-            return False
+            return PortAnswer.SILENT
         writer.transport.abort()
-        return True
+        return PortAnswer.ACCEPTS
 
     async def _connect(self) -> asyncssh.SSHClientConnection:
         trust = _Trust(self._identity.known_hosts())

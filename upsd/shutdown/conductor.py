@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import enum
+import math
+from functools import partial
 from typing import TYPE_CHECKING
 
 import structlog
@@ -19,7 +21,7 @@ from upsd.shutdown.journal import JournalError
 from upsd.shutdown.plan import recovery_plan, shutdown_plan, undo_plan
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Coroutine, Mapping
+    from collections.abc import Awaitable, Callable, Collection, Mapping
 
     from upsd.domain.plan import Plan, StepProgress
     from upsd.domain.power import Scalar
@@ -57,6 +59,7 @@ class Conductor:
         battery_end_at: until when the battery may be used (loop time); infinite on mains.
         boot_id: tells this boot of the machine from others.
         name_outage: gives a new outage its name.
+        linger_s: how long after its end a shutdown may still be taken for under way.
     """
 
     def __init__(
@@ -70,6 +73,7 @@ class Conductor:
         battery_end_at: Callable[[], float],
         boot_id: str,
         name_outage: Callable[[], str],
+        linger_s: float,
     ) -> None:
         self._shape = shape
         self._performers = performers
@@ -79,9 +83,13 @@ class Conductor:
         self._battery_end_at = battery_end_at
         self._boot_id = boot_id
         self._name_outage = name_outage
+        self._linger_s = linger_s
         self._engine: Engine | None = None
         self._task: asyncio.Task[None] | None = None
-        self._journal_failed = False
+        self._resumed: Unfinished | None = None
+        self._owed: frozenset[str] = frozenset()
+        self._finished_at = math.inf
+        self.journal_problem: str | None = None
         self.plan: Plan = shutdown_plan(shape)
         self.phase = Phase.IDLE
         self.outage: str | None = None
@@ -91,7 +99,8 @@ class Conductor:
     @property
     def committed(self) -> bool:
         """Whether the shutdown has passed its point of no return."""
-        return self._engine is not None and self._engine.committed
+        before = self._resumed is not None and self._resumed.committed
+        return before or (self._engine is not None and self._engine.committed)
 
     @property
     def ended(self) -> frozenset[str]:
@@ -117,9 +126,8 @@ class Conductor:
     def start(self, reason: str) -> None:
         """Start the shutdown; what else runs (an abort, a recovery) is called off for it."""
         self.outage, self.reason = self._name_outage(), reason
-        self._journal_failed = False
         self._emit(Event("shutdown_started", Severity.CRITICAL, {"outage": self.outage, "reason": reason}))
-        self._switch(Phase.SHUTTING_DOWN, self._begin(self.outage))
+        self._switch(Phase.SHUTTING_DOWN, partial(self._begin, self.outage))
 
     def resume(self, unfinished: Unfinished) -> None:
         """Take up a shutdown that an earlier run of the daemon, in this boot, left unfinished."""
@@ -127,50 +135,56 @@ class Conductor:
         fields: dict[str, Scalar] = {"outage": unfinished.outage, "reason": unfinished.reason}
         fields["steps_done"] = len(unfinished.ended)
         self._emit(Event("shutdown_resumed", Severity.CRITICAL, fields))
-        self._switch(Phase.SHUTTING_DOWN, self._shut_down(unfinished.outage, unfinished.ended))
+        self._owed |= unfinished.began
+        self._switch(Phase.SHUTTING_DOWN, partial(self._shut_down, unfinished.outage, unfinished.ended))
+        self._resumed = unfinished
 
     def mains_back(self) -> None:
-        """The mains is back: undo what can be undone, finish what can't, recover from what was finished."""
+        """The mains is there: undo what can be undone, and finish what can't. To be called as often as it is seen.
+
+        A machine that is still up long after it was told to power off, and after the outlets should have been cycled,
+        was not powered off: then what is left is brought back from here.
+        """
         if self.phase is Phase.SHUTTING_DOWN and not self.committed and self.outage:
             began = {step for step, progress in self.progress.items() if progress.state is not StepState.PENDING}
             self.undo(self.outage, began)
-        elif self.phase is Phase.FINISHED:
+        elif self.phase is Phase.FINISHED and asyncio.get_running_loop().time() - self._finished_at > self._linger_s:
             self.recover(self.outage or "")
 
     def undo(self, outage: str, began: Collection[str]) -> None:
         """Undo a shutdown that has not passed its point of no return."""
         self.outage = outage
+        self._owed |= frozenset(began)
         self._emit(Event("shutdown_aborted", Severity.WARNING, {"outage": outage}))
-        plan = undo_plan(self.plan, began, self._shape)
-        self._switch(Phase.ABORTING, self._bring_back(plan, outage))
+        plan = undo_plan(self.plan, self._owed, self._shape)
+        self._switch(Phase.ABORTING, partial(self._bring_back, plan, outage))
 
     def recover(self, outage: str) -> None:
         """Bring everything back after a boot."""
         self.outage = outage
+        self._owed = frozenset(step.id for step in self.plan.steps)
         self._emit(Event("recovery_started", Severity.INFO, {"outage": outage}))
-        self._switch(Phase.RECOVERING, self._bring_back(recovery_plan(self._shape), outage))
+        self._switch(Phase.RECOVERING, partial(self._bring_back, recovery_plan(self._shape), outage))
 
     async def close(self) -> None:
         """Stop what runs; nothing is undone."""
         if self._task:
             await _stop(self._task)
 
-    def _switch(self, phase: Phase, work: Coroutine[object, object, None]) -> None:
-        previous, self.phase, self.progress = self._task, phase, {}
+    def _switch(self, phase: Phase, work: Callable[[], Awaitable[None]]) -> None:
+        previous, self.phase, self._resumed = self._task, phase, None
         self._task = asyncio.create_task(self._run_after(previous, work), name=phase.value)
         self._changed()
 
-    async def _run_after(self, previous: asyncio.Task[None] | None, work: Coroutine[object, object, None]) -> None:
+    async def _run_after(self, previous: asyncio.Task[None] | None, work: Callable[[], Awaitable[None]]) -> None:
         try:
             if previous:
                 await _stop(previous)
-            await work
+            await work()
         except Exception:
             # Whatever it is, the next trigger must be able to start the shutdown again.
             log.exception("plan_defect", phase=self.phase.value)
             self._settle(Phase.IDLE)
-        finally:
-            work.close()
 
     async def _begin(self, outage: str) -> None:
         await self._record({"record": "outage", "outage": outage, "reason": self.reason, "boot_id": self._boot_id})
@@ -181,15 +195,18 @@ class Conductor:
         bad = sorted(step for step, progress in results.items() if progress.state not in _GOOD)
         fields = {"outage": outage, "not_done": ", ".join(bad) or None}
         self._emit(Event("shutdown_finished", Severity.CRITICAL, fields))
+        self._finished_at = asyncio.get_running_loop().time()
         self._settle(Phase.FINISHED)
 
     async def _bring_back(self, plan: Plan, outage: str) -> None:
+        await self._record({"record": "undoing", "outage": outage})
         results = await self._run(plan, outage, ())
         bad = sorted(step for step, progress in results.items() if progress.state not in _GOOD)
         # An outage whose cordons could not be taken back stays open, so that the next start tries again.
         if not any(step.startswith("uncordon") for step in bad):
             how = "recovered" if plan.purpose is PlanPurpose.RECOVERY else "aborted"
             await self._record({"record": "closed", "outage": outage, "how": how})
+            self._owed = frozenset()
         name = "recovery_finished" if plan.purpose is PlanPurpose.RECOVERY else "abort_finished"
         severity = Severity.CRITICAL if bad else Severity.INFO
         self._emit(Event(name, severity, {"outage": outage, "not_done": ", ".join(bad) or None}))
@@ -197,6 +214,7 @@ class Conductor:
         self._settle(Phase.IDLE)
 
     async def _run(self, plan: Plan, outage: str, ended: Collection[str]) -> dict[str, StepProgress]:
+        self.progress = {}
         self._engine = Engine(
             self._performers, record=self._record, report=self._report, battery_end_at=self._battery_end_at
         )
@@ -224,9 +242,11 @@ class Conductor:
         try:
             await self._journal.append(record)
         except JournalError as error:
-            if not self._journal_failed:
-                self._journal_failed = True
+            if self.journal_problem is None:
                 self._emit(Event("journal_failed", Severity.CRITICAL, {"reason": str(error)}))
+            self.journal_problem = str(error)
+        else:
+            self.journal_problem = None
 
 
 def _step_event(progress: StepProgress) -> Event:

@@ -47,6 +47,8 @@ class StepContext:
     started_at: float
     minimum_s: float
     say: Callable[[str], None]
+    fulfilled: bool = False
+    """Whether being cut off from now on is how the step ends well."""
     guard: asyncio.Timeout | None = None
 
     @property
@@ -158,6 +160,8 @@ class Engine:
     def _follow_battery(self, plan: Plan) -> None:
         latest = latest_finishes(plan, self._battery_end_at())
         for running in self._running.values():
+            if running.task.done():
+                continue  # it ended while another one's record was written; its timeout can't be moved any more
             context = running.context
             context.move(deadline_at(running.step, context.started_at, latest[running.step.id]))
             progress = self._progress[running.step.id]
@@ -167,7 +171,10 @@ class Engine:
     async def _collect(self) -> None:
         now = asyncio.get_running_loop().time()
         for running in list(self._running.values()):
-            if running.task.done():
+            if running.task.cancelled():
+                # Nobody called the step off: a library cancelled what it waited for.
+                outcome = Outcome(StepState.FAILED, "what it waited for was cancelled")
+            elif running.task.done():
                 outcome = running.task.result()
             elif now > running.context.deadline_at + _ABANDON_S:
                 # It does not even let itself be cancelled; the plan goes on without it.
@@ -199,7 +206,8 @@ class Engine:
         await asyncio.wait(tasks, timeout=_ABANDON_S)
         now = asyncio.get_running_loop().time()
         for running in self._running.values():
-            self._tell(replace(self._progress[running.step.id], state=StepState.CANCELLED, ended_at=now))
+            state = StepState.DONE if running.context.fulfilled else StepState.CANCELLED
+            self._tell(replace(self._progress[running.step.id], state=state, ended_at=now))
         self._running.clear()
 
     def _say(self, step: Step, text: str) -> None:

@@ -67,9 +67,14 @@ def replay(lines: Iterable[str]) -> Unfinished | None:
 def _replay_one(outage: Unfinished | None, record: Mapping[str, str]) -> Unfinished | None:
     match record["record"]:
         case "outage":
-            return Unfinished(record["outage"], record["reason"], record["at"], record["boot_id"])
+            # What an outage before it began and nobody has undone yet is still to be undone.
+            began = outage.began if outage else frozenset()
+            return Unfinished(record["outage"], record["reason"], record["at"], record["boot_id"], began=began)
         case "closed":
             return None
+        case "undoing" if outage:
+            # A shutdown that is taken up again after this must do everything again.
+            return replace(outage, ended=frozenset())
         case "step" if outage:
             step, state = record["step"], StepState(record["state"])
             return replace(

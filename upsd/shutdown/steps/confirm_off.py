@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from upsd.domain.plan import StepState
-from upsd.domain.rack import RackError
+from upsd.domain.rack import PortAnswer, RackError
 from upsd.shutdown.engine import Outcome
 
 if TYPE_CHECKING:
@@ -18,33 +18,49 @@ if TYPE_CHECKING:
     from upsd.shutdown.steps.poweroff import RemoteMachine
 
 _POLL_S = 1.0
-_SILENCES = 3
+_IN_A_ROW = 3
+_USUAL_TIMES = 2.0
 
 
 @dataclass(frozen=True, slots=True)
 class ConfirmOff:
-    """Waits until the machine's SSH port has not answered several times in a row; asks once more at half time."""
+    """Calls the machine's SSH port until nothing comes back; asks once more for the power-off at half time.
+
+    Silence several times in a row is off. Refused connections are not: sshd ends long before the kernel does. They
+    count once the machine has had twice the time that it usually takes.
+    """
 
     machines: Mapping[str, RemoteMachine]
 
     async def __call__(self, step: Step, context: StepContext) -> Outcome:
         """Do the step."""
         loop, machine = asyncio.get_running_loop(), self.machines[step.target]
-        silences, asked_again = 0, False
-        context.say("still answers")
-        while silences < _SILENCES:
+        in_a_row: dict[PortAnswer, int] = {}
+        asked_at, asked_again = context.started_at, False
+        context.say("still up")
+        while True:
             await asyncio.sleep(_POLL_S)
             try:
-                silences = 0 if await machine.host.answers() else silences + 1
+                answer = await machine.host.call_port()
+                in_a_row = {answer: in_a_row.get(answer, 0) + 1}
             except RackError as error:
-                # That we can't tell is no silence.
+                # That nobody can tell is no silence.
+                in_a_row = {}
                 context.say(str(error))
+            if in_a_row.get(PortAnswer.SILENT, 0) >= _IN_A_ROW:
+                return _outcome("off", asked_again=asked_again)
+            long_ago = loop.time() >= asked_at + _USUAL_TIMES * step.expected_s
+            if long_ago and in_a_row.get(PortAnswer.REFUSES, 0) >= _IN_A_ROW:
+                return _outcome("refuses connections, and is long off as a rule", asked_again=asked_again)
             half_time = (context.started_at + context.deadline_at) / 2
-            if not silences and not asked_again and loop.time() > half_time:
-                asked_again = True
+            if PortAnswer.ACCEPTS in in_a_row and not asked_again and loop.time() > half_time:
+                asked_at, asked_again = loop.time(), True
                 try:
                     await machine.ask_to_power_off()
-                    context.say("still answers; asked again")
+                    context.say("still up; asked again")
                 except RackError as error:
-                    context.say(f"still answers; {error}")
-        return Outcome(StepState.FORCED, "off after it was asked again") if asked_again else Outcome(detail="off")
+                    context.say(f"still up; {error}")
+
+
+def _outcome(detail: str, *, asked_again: bool) -> Outcome:
+    return Outcome(StepState.FORCED, f"{detail}, after it was asked again") if asked_again else Outcome(detail=detail)

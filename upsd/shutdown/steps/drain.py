@@ -9,6 +9,7 @@ yields.
 from __future__ import annotations
 
 import asyncio
+import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -34,6 +35,7 @@ _PATIENCE_S = 30.0
 class _Progress:
     asked: set[str] = field(default_factory=set)
     forced: dict[str, str] = field(default_factory=dict)
+    grace_s: dict[str, int] = field(default_factory=dict)
     refused_until: dict[str, float] = field(default_factory=dict)
 
 
@@ -93,11 +95,13 @@ class Drain:
                 await self._delete(pod, progress, pod.grace_s)
 
     async def _delete(self, pod: Pod, progress: _Progress, grace_s: int) -> None:
-        if pod.uid in progress.forced:
+        # Deleted before with a longer grace, it is deleted again: the API server then shortens it.
+        if progress.grace_s.get(pod.uid, math.inf) <= grace_s:
             return
         await self.cluster.delete(pod, grace_s)
         progress.asked.add(pod.uid)
         progress.forced[pod.uid] = pod.full_name
+        progress.grace_s[pod.uid] = grace_s
 
 
 def must_go(pod: Pod) -> bool:

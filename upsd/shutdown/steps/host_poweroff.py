@@ -25,5 +25,7 @@ class HostPoweroff:
         while True:
             await persist(context, self.local_host.poweroff)
             context.say("asked; waits for its end")
+            context.fulfilled = True
             await asyncio.sleep(step.expected_s)
+            context.fulfilled = False
             context.say("still up; asks again")

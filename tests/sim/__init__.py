@@ -1,0 +1,1 @@
+"""Whole outages on virtual time, and what their tests share."""

@@ -1,0 +1,551 @@
+"""What each step does to the rack, and what it does when the rack does not do what it should."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import pytest
+
+from hardware_sim.memory_rack import MARK, MASTER, MemoryHost, MemoryRack
+from upsd.domain.plan import Plan, PlanPurpose, Step, StepKind, StepProgress, StepState
+from upsd.domain.rack import Pod, PortAnswer, RackError
+from upsd.shutdown.engine import Engine
+from upsd.shutdown.steps import Rack, RemoteMachine, performers
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from upsd.domain.power import Event, Scalar
+
+DELETE_GRACE_S = 5
+COMMAND = "poweroff"
+
+
+@dataclass
+class Workbench:
+    """Runs single steps on a rack in memory, as the engine does."""
+
+    rack: MemoryRack
+    events: list[Event] = field(default_factory=list)
+    said: list[str] = field(default_factory=list)
+    machines: dict[str, RemoteMachine] = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Know the machines."""
+        self.machines = {name: RemoteMachine(host, COMMAND) for name, host in self.rack.hosts.items()}
+
+    async def do(
+        self,
+        kind: StepKind,
+        target: str = "x",
+        *,
+        limit_s: float = 60.0,
+        minimum_s: float = 8.0,
+        expected_s: float = 10,
+    ) -> StepProgress:
+        """Run one step to its end."""
+        step = Step(
+            id="step",
+            kind=kind,
+            target=target,
+            needs=(),
+            expected_s=expected_s,
+            minimum_s=minimum_s,
+            limit_s=limit_s,
+        )
+        table = performers(
+            Rack(
+                emit=self.events.append,
+                outlets=self.rack.outlets,
+                outlet_off_delay_s=120,
+                outlet_restore_delay_min=1,
+                local_host=self.rack.local_host,
+                machines=self.machines,
+                cluster=self.rack.cluster,
+                delete_grace_s=DELETE_GRACE_S,
+                storage=self.rack.storage,
+            )
+        )
+
+        async def record(_: Mapping[str, Scalar]) -> None:
+            pass
+
+        engine = Engine(
+            table,
+            record=record,
+            report=lambda progress: self.said.append(progress.detail),
+            battery_end_at=lambda: float("inf"),
+        )
+        results = await engine.run(Plan(PlanPurpose.SHUTDOWN, (step,)), outage="o1")
+        return results["step"]
+
+
+@pytest.fixture
+def bench(rack: MemoryRack) -> Workbench:
+    """A bench for the rack."""
+    return Workbench(rack)
+
+
+def took_s(progress: StepProgress) -> float:
+    """How long a step took."""
+    assert progress.started_at is not None
+    assert progress.ended_at is not None
+    return progress.ended_at - progress.started_at
+
+
+def add_pod(rack: MemoryRack, name: str, *, stop_s: float = 1.0, grace_s: int = 30, **kind: bool) -> Pod:
+    """One more pod on pi4-a."""
+    return rack.cluster.add_pod("pi4-a", Pod("web", name, uid=name, grace_s=grace_s, **kind), stop_s=stop_s)
+
+
+def acts_on(rack: MemoryRack, name: str) -> list[str]:
+    """What was done to a pod."""
+    return [what for what in rack.did() if f"web/{name} " in what]
+
+
+# announce
+
+
+async def test_the_announcement_is_an_event(bench: Workbench) -> None:
+    """Whoever listens hears it, and nothing is touched."""
+    progress = await bench.do(StepKind.ANNOUNCE, "rack")
+    assert progress.state is StepState.DONE
+    assert [(event.name, event.fields["outage"]) for event in bench.events] == [("shutdown_announced", "o1")]
+    assert bench.rack.did() == []
+
+
+# cordon, uncordon, wait-ready
+
+
+async def test_every_node_is_cordoned_and_marked(bench: Workbench, rack: MemoryRack) -> None:
+    """Also the master: no pod moves anywhere."""
+    progress = await bench.do(StepKind.CORDON, "cluster")
+    assert progress.detail == "3 nodes cordoned"
+    assert rack.cluster.cordoned() == {"pi4-a", "pi4-b", MASTER}
+    assert {node.annotations[MARK] for node in rack.cluster.node_by_name.values()} == {"o1"}
+
+
+async def test_a_node_that_was_cordoned_before_stays_somebody_elses(bench: Workbench, rack: MemoryRack) -> None:
+    """What an operator cordoned, an operator uncordons."""
+    rack.cluster.add_node("pi3", unschedulable=True)
+    cordon = await bench.do(StepKind.CORDON, "cluster")
+    assert cordon.detail == "3 nodes cordoned; pi3 cordoned before us"
+    uncordon = await bench.do(StepKind.UNCORDON, "cluster")
+    assert uncordon.detail == "3 nodes uncordoned"
+    assert rack.cluster.cordoned() == {"pi3"}
+
+
+async def test_a_cordon_is_tried_until_the_api_answers(bench: Workbench, rack: MemoryRack) -> None:
+    """An API that is away for some seconds costs only those."""
+    rack.cluster.faults.fail("*", "500 internal error", for_s=10)
+    progress = await bench.do(StepKind.CORDON, "cluster")
+    assert progress.state is StepState.DONE
+    assert "500 internal error" in bench.said
+    assert rack.cluster.cordoned() == {"pi4-a", "pi4-b", MASTER}
+
+
+async def test_a_cordon_that_never_works_says_why(bench: Workbench, rack: MemoryRack) -> None:
+    """The step ends in time with the API's words."""
+    rack.cluster.faults.fail("*", "403 forbidden")
+    progress = await bench.do(StepKind.CORDON, "cluster", limit_s=15)
+    assert (progress.state, progress.detail) == (StepState.TIMED_OUT, "403 forbidden")
+    assert took_s(progress) <= 16
+
+
+async def test_uncordon_goes_on_until_it_works(bench: Workbench, rack: MemoryRack) -> None:
+    """After a boot the API takes its time."""
+    await bench.do(StepKind.CORDON, "cluster")
+    rack.cluster.faults.fail("*", for_s=200)
+    progress = await bench.do(StepKind.UNCORDON, "cluster", limit_s=600)
+    assert progress.state is StepState.DONE
+    assert rack.cluster.cordoned() == set()
+
+
+async def test_nodes_are_waited_for_though_they_are_cordoned(bench: Workbench, rack: MemoryRack) -> None:
+    """Ready is what counts; schedulable is up to us."""
+    rack.cluster.add_node("pi3", ready=False)
+    await bench.do(StepKind.CORDON, "cluster")
+    asyncio.get_running_loop().call_later(90, rack.cluster.add_node, "pi3")
+    progress = await bench.do(StepKind.WAIT_READY, "cluster", limit_s=600)
+    assert (progress.state, progress.detail) == (StepState.DONE, "4 nodes Ready")
+    assert 90 <= took_s(progress) <= 93
+    assert "waits for pi3" in bench.said
+
+
+async def test_a_node_that_does_not_come_back_is_named(bench: Workbench, rack: MemoryRack) -> None:
+    """The wait ends, the recovery goes on, and people know which."""
+    rack.cluster.add_node("pi3", ready=False)
+    progress = await bench.do(StepKind.WAIT_READY, "cluster", limit_s=60)
+    assert (progress.state, progress.detail) == (StepState.FAILED, "not Ready: pi3")
+
+
+async def test_an_api_that_is_still_away_is_waited_for(bench: Workbench, rack: MemoryRack) -> None:
+    """k3s starts after us."""
+    rack.cluster.faults.fail("nodes", for_s=45)
+    progress = await bench.do(StepKind.WAIT_READY, "cluster", limit_s=600)
+    assert progress.state is StepState.DONE
+
+
+# drain
+
+
+async def test_a_drain_ends_the_pods_of_its_node_only(bench: Workbench, rack: MemoryRack) -> None:
+    """With each pod's own grace, and as soon as the last has ended."""
+    progress = await bench.do(StepKind.DRAIN, "pi4-a")
+    assert (progress.state, progress.detail) == (StepState.DONE, "2 pods ended")
+    assert sorted(rack.did()) == ["evict web/pi4-a-0 30s", "evict web/pi4-a-1 30s"]
+    assert took_s(progress) < 4
+    assert len(rack.cluster.on("pi4-b")) == 3
+
+
+async def test_pods_that_a_drain_leaves_alone(bench: Workbench, rack: MemoryRack) -> None:
+    """DaemonSet and mirror pods would come back at once, finished ones are over."""
+    add_pod(rack, "agent", daemonset=True)
+    add_pod(rack, "kube-vip", mirror=True)
+    add_pod(rack, "job", finished=True)
+    progress = await bench.do(StepKind.DRAIN, "pi4-a")
+    assert progress.state is StepState.DONE
+    assert {pod.name for pod in rack.cluster.on("pi4-a")} == {"proxy-pi4-a", "agent", "kube-vip", "job"}
+
+
+async def test_an_empty_node_is_drained_at_once(bench: Workbench, rack: MemoryRack) -> None:
+    """Nothing to do takes no time."""
+    rack.cluster.add_node("pi3")
+    progress = await bench.do(StepKind.DRAIN, "pi3")
+    assert progress.detail == "0 pods ended"
+    assert took_s(progress) < 1
+
+
+async def test_a_budget_is_asked_again_until_it_yields(bench: Workbench, rack: MemoryRack) -> None:
+    """A 429 means later, and the pod ends with its own grace."""
+    add_pod(rack, "postgres", grace_s=120)
+    rack.cluster.refused["web/postgres"] = asyncio.get_running_loop().time() + 20
+    progress = await bench.do(StepKind.DRAIN, "pi4-a", limit_s=120)
+    assert progress.state is StepState.DONE
+    assert acts_on(rack, "postgres") == ["evict web/postgres 120s"]
+    assert 20 <= took_s(progress) <= 26
+
+
+async def test_a_budget_that_never_yields_is_overruled_in_time_and_named(bench: Workbench, rack: MemoryRack) -> None:
+    """Not before the step must use force; then with the short grace; and people read which pod it was."""
+    add_pod(rack, "postgres", stop_s=60, grace_s=120)
+    rack.cluster.refused["web/postgres"] = float("inf")
+    start = asyncio.get_running_loop().time()
+    progress = await bench.do(StepKind.DRAIN, "pi4-a", limit_s=60, minimum_s=8)
+    assert progress.state is StepState.FORCED
+    assert progress.detail == "3 pods ended, deleted by force: web/postgres"
+    assert acts_on(rack, "postgres") == [f"delete web/postgres {DELETE_GRACE_S}s"]
+    deleted_at = rack.first(f"delete web/postgres {DELETE_GRACE_S}s") - start
+    assert 60 - 8 <= deleted_at <= 60 - 8 + 1.5
+    assert took_s(progress) < 60
+
+
+async def test_a_pod_that_stops_too_slowly_gets_a_shorter_grace(bench: Workbench, rack: MemoryRack) -> None:
+    """An accepted eviction with five minutes of grace does not outlast the step."""
+    add_pod(rack, "prometheus", stop_s=300, grace_s=300)
+    progress = await bench.do(StepKind.DRAIN, "pi4-a", limit_s=60)
+    assert progress.state is StepState.FORCED
+    assert acts_on(rack, "prometheus") == ["evict web/prometheus 300s", f"delete web/prometheus {DELETE_GRACE_S}s"]
+
+
+async def test_a_pod_that_cannot_be_evicted_is_deleted_at_once(bench: Workbench, rack: MemoryRack) -> None:
+    """Waiting would mend nothing; it keeps its own grace, and is named."""
+    add_pod(rack, "stuck", grace_s=30)
+    rack.cluster.never.add("web/stuck")
+    progress = await bench.do(StepKind.DRAIN, "pi4-a")
+    assert (progress.state, took_s(progress) < 5) == (StepState.FORCED, True)
+    assert progress.detail == "3 pods ended, deleted by force: web/stuck"
+    assert acts_on(rack, "stuck") == ["delete web/stuck 30s"]
+
+
+async def test_a_pod_that_was_deleted_at_once_is_still_forced_in_the_end(bench: Workbench, rack: MemoryRack) -> None:
+    """Its own long grace must not outlast the step either."""
+    add_pod(rack, "stuck", stop_s=300, grace_s=300)
+    rack.cluster.never.add("web/stuck")
+    progress = await bench.do(StepKind.DRAIN, "pi4-a", limit_s=60)
+    assert progress.state is StepState.FORCED
+    assert acts_on(rack, "stuck") == ["delete web/stuck 300s", f"delete web/stuck {DELETE_GRACE_S}s"]
+
+
+async def test_a_pod_that_ended_while_it_was_asked_is_no_trouble(bench: Workbench, rack: MemoryRack) -> None:
+    """A list is old when it arrives."""
+    add_pod(rack, "gone")
+    asyncio.get_running_loop().call_later(0.07, rack.cluster.pod_by_uid.pop, "gone")
+    progress = await bench.do(StepKind.DRAIN, "pi4-a")
+    assert (progress.state, progress.detail) == (StepState.DONE, "3 pods ended")
+    assert acts_on(rack, "gone") == []
+
+
+async def test_pods_that_ended_while_the_api_was_away_are_seen(bench: Workbench, rack: MemoryRack) -> None:
+    """The drain goes on from what is there, and asks nobody twice."""
+    loop = asyncio.get_running_loop()
+    loop.call_later(0.5, rack.cluster.faults.fail, "*")
+    loop.call_later(20, rack.cluster.faults.mend)
+    progress = await bench.do(StepKind.DRAIN, "pi4-a")
+    assert progress.state is StepState.DONE
+    assert sorted(rack.did()) == ["evict web/pi4-a-0 30s", "evict web/pi4-a-1 30s"]
+    assert "connection refused" in bench.said
+
+
+async def test_an_api_that_is_down_ends_the_drain_with_the_reason(bench: Workbench, rack: MemoryRack) -> None:
+    """No drain waits for its whole limit for an API that does not answer; the power-off ends the pods."""
+    rack.cluster.faults.fail("*", "no route to the API")
+    progress = await bench.do(StepKind.DRAIN, "pi4-a", limit_s=300)
+    assert (progress.state, progress.detail) == (StepState.FAILED, "no route to the API")
+    assert took_s(progress) < 35
+
+
+async def test_an_api_that_hangs_ends_with_the_step(bench: Workbench, rack: MemoryRack) -> None:
+    """Not even an adapter without a deadline holds the plan up."""
+    rack.cluster.faults.hang("pods")
+    progress = await bench.do(StepKind.DRAIN, "pi4-a", limit_s=40)
+    assert progress.state is StepState.TIMED_OUT
+    assert took_s(progress) <= 41
+
+
+async def test_one_pods_error_does_not_keep_the_others_from_being_asked(bench: Workbench, rack: MemoryRack) -> None:
+    """They end; the one is tried again; the step says what is wrong with it."""
+    add_pod(rack, "broken")
+    rack.cluster.broken.add("web/broken")
+    progress = await bench.do(StepKind.DRAIN, "pi4-a", limit_s=30)
+    assert {pod.name for pod in rack.cluster.on("pi4-a")} == {"proxy-pi4-a", "broken"}
+    assert progress.state is StepState.TIMED_OUT
+    assert progress.detail in {"web/broken: internal error", "1 of 3 pods left: web/broken"}
+
+
+async def test_a_full_node_is_drained_by_many_at_a_time(bench: Workbench, rack: MemoryRack) -> None:
+    """A hundred pods behind a slow API take seconds, not minutes."""
+    for number in range(100):
+        add_pod(rack, f"pod-{number}")
+    rack.cluster.faults.slow("evict", 0.5)
+    progress = await bench.do(StepKind.DRAIN, "pi4-a")
+    assert progress.state is StepState.DONE
+    assert took_s(progress) < 10
+
+
+async def test_a_drain_tells_how_far_it_is(bench: Workbench, rack: MemoryRack) -> None:
+    """The one that keeps everybody waiting has a name."""
+    add_pod(rack, "slow", stop_s=10)
+    await bench.do(StepKind.DRAIN, "pi4-a")
+    assert "3 of 3 pods left: web/pi4-a-0 and 2 more" in bench.said
+    assert "1 of 3 pods left: web/slow" in bench.said
+
+
+# poweroff
+
+
+async def test_a_power_off_is_one_command(bench: Workbench, rack: MemoryRack) -> None:
+    """A machine that takes it is not asked again."""
+    progress = await bench.do(StepKind.POWEROFF, "pi4-a", limit_s=30)
+    assert progress.state is StepState.DONE
+    assert rack.did() == ["poweroff pi4-a"]
+
+
+async def test_a_refused_power_off_is_tried_three_times(bench: Workbench, rack: MemoryRack) -> None:
+    """Then the reason stands, and the plan goes on."""
+    rack.hosts["pi4-a"].faults.fail("run", "host key has changed")
+    progress = await bench.do(StepKind.POWEROFF, "pi4-a", limit_s=30)
+    assert (progress.state, progress.detail) == (StepState.FAILED, "host key has changed")
+    assert took_s(progress) == pytest.approx(2 * 2.0, abs=0.5)
+
+
+async def test_a_power_off_that_works_at_the_second_try(bench: Workbench, rack: MemoryRack) -> None:
+    """One lost packet is no reason to leave a machine on."""
+    rack.hosts["pi4-a"].faults.fail("run", for_s=1)
+    progress = await bench.do(StepKind.POWEROFF, "pi4-a", limit_s=30)
+    assert progress.state is StepState.DONE
+    assert rack.did() == ["poweroff pi4-a"]
+
+
+async def test_a_host_that_accepts_and_hangs_is_asked_again(bench: Workbench, rack: MemoryRack) -> None:
+    """Ten seconds without an answer is an error with a name."""
+    rack.hosts["pi4-a"].faults.hang("run")
+    progress = await bench.do(StepKind.POWEROFF, "pi4-a", limit_s=30)
+    assert "did not answer within 10 s" in progress.detail
+    assert took_s(progress) <= 31
+
+    rack.hosts["pi4-b"].faults.hang("run", for_s=5)
+    assert (await bench.do(StepKind.POWEROFF, "pi4-b", limit_s=30)).state is StepState.DONE
+
+
+# confirm-off
+
+
+@dataclass
+class ScriptedHost:
+    """A machine that accepts (+), refuses (x), is silent (-), or of which nobody can tell (?); the last goes on."""
+
+    script: str
+    commands: list[str] = field(default_factory=list)
+    asked: int = 0
+
+    async def run(self, command: str) -> str:
+        """Take the command and do nothing."""
+        self.commands.append(command)
+        return ""
+
+    async def call_port(self) -> PortAnswer:
+        """What the script says."""
+        answer = self.script[min(self.asked, len(self.script) - 1)]
+        self.asked += 1
+        if answer == "?":
+            raise RackError("no such name")
+        return {"+": PortAnswer.ACCEPTS, "x": PortAnswer.REFUSES, "-": PortAnswer.SILENT}[answer]
+
+
+def use(bench: Workbench, script: str) -> ScriptedHost:
+    """Let pi4-a be a scripted machine."""
+    host = ScriptedHost(script)
+    bench.machines["pi4-a"] = RemoteMachine(host, COMMAND)
+    return host
+
+
+async def test_a_machine_is_off_after_three_silences(bench: Workbench) -> None:
+    """One refused connection is a busy machine, not one that is off."""
+    host = use(bench, "++-")
+    progress = await bench.do(StepKind.CONFIRM_OFF, "pi4-a")
+    assert (progress.state, progress.detail, host.asked) == (StepState.DONE, "off", 5)
+    assert host.commands == []
+
+
+async def test_a_machine_that_refuses_is_off_when_it_has_long_been_so_as_a_rule(bench: Workbench) -> None:
+    """Its sshd ends long before its kernel does, so that alone is no proof that its power may go."""
+    use(bench, "+x")
+    progress = await bench.do(StepKind.CONFIRM_OFF, "pi4-a", expected_s=20, limit_s=60)
+    assert (progress.state, progress.detail) == (StepState.DONE, "refuses connections, and is long off as a rule")
+    assert took_s(progress) == pytest.approx(40, abs=1.5)
+
+
+async def test_a_machine_that_accepts_again_is_not_off(bench: Workbench) -> None:
+    """The count starts anew."""
+    host = use(bench, "--+--+-")
+    progress = await bench.do(StepKind.CONFIRM_OFF, "pi4-a")
+    assert (progress.state, host.asked) == (StepState.DONE, 9)
+
+
+@pytest.mark.parametrize("script", ["?", "--?"])
+async def test_that_nobody_can_tell_is_no_silence(bench: Workbench, script: str) -> None:
+    """A name that does not resolve any more, because DNS ran in the cluster, proves nothing."""
+    use(bench, script)
+    progress = await bench.do(StepKind.CONFIRM_OFF, "pi4-a", limit_s=30)
+    assert progress.state is StepState.TIMED_OUT
+    assert took_s(progress) == pytest.approx(30, abs=0.5)
+    assert "no such name" in bench.said
+
+
+async def test_a_machine_that_stays_on_is_asked_again_at_half_time(bench: Workbench, rack: MemoryRack) -> None:
+    """The first command may have got lost in a machine that was busy."""
+    start = asyncio.get_running_loop().time()
+    progress = await bench.do(StepKind.CONFIRM_OFF, "pi4-a", limit_s=60)
+    assert (progress.state, progress.detail) == (StepState.FORCED, "off, after it was asked again")
+    assert rack.did() == ["poweroff pi4-a", "off pi4-a"]
+    assert rack.first("poweroff pi4-a") - start == pytest.approx(30, abs=1.5)
+
+
+async def test_a_machine_that_does_not_go_off_is_asked_once_more_and_given_up(
+    bench: Workbench, rack: MemoryRack
+) -> None:
+    """In time, and with words."""
+    rack.hosts["pi4-a"].deaf = 9
+    progress = await bench.do(StepKind.CONFIRM_OFF, "pi4-a", limit_s=60)
+    assert (progress.state, progress.detail) == (StepState.TIMED_OUT, "still up; asked again")
+    assert rack.did() == ["poweroff pi4-a"]
+
+
+async def test_a_machine_that_refuses_when_asked_again_is_still_waited_for(bench: Workbench, rack: MemoryRack) -> None:
+    """It may be on its way down, where it takes no new connections."""
+    host: MemoryHost = rack.hosts["pi4-a"]
+    host.faults.fail("run", "system is going down")
+    asyncio.get_running_loop().call_later(45, setattr, host, "off_at", 0)
+    progress = await bench.do(StepKind.CONFIRM_OFF, "pi4-a", limit_s=60)
+    assert progress.state is StepState.FORCED
+    assert "still up; system is going down" in bench.said
+
+
+# storage
+
+
+async def test_the_nas_is_unmounted_and_flushed(bench: Workbench, rack: MemoryRack) -> None:
+    """First nothing here holds data for it, then it holds none in memory."""
+    assert (await bench.do(StepKind.UNMOUNT, "nas")).state is StepState.DONE
+    assert (await bench.do(StepKind.FLUSH, "nas")).state is StepState.DONE
+    assert rack.did() == ["unmount", "flush"]
+
+
+@pytest.mark.parametrize("kind", [StepKind.UNMOUNT, StepKind.FLUSH])
+async def test_a_nas_that_refuses_is_tried_twice(bench: Workbench, rack: MemoryRack, kind: StepKind) -> None:
+    """Then the reason stands."""
+    rack.storage.faults.fail("*", "target is busy")
+    progress = await bench.do(kind, "nas")
+    assert (progress.state, progress.detail) == (StepState.FAILED, "target is busy")
+    rack.storage.faults.fail("*", "target is busy", for_s=1)
+    assert (await bench.do(kind, "nas")).state is StepState.DONE
+
+
+async def test_a_mount_that_hangs_ends_with_the_step(bench: Workbench, rack: MemoryRack) -> None:
+    """A dead NFS server hangs whoever touches it."""
+    rack.storage.faults.hang("unmount")
+    progress = await bench.do(StepKind.UNMOUNT, "nas", limit_s=30)
+    assert progress.state is StepState.TIMED_OUT
+    assert took_s(progress) == pytest.approx(30, abs=0.5)
+
+
+async def test_the_nas_is_mounted_as_soon_as_it_is_back(bench: Workbench, rack: MemoryRack) -> None:
+    """It boots more slowly than the master."""
+    rack.storage.mounted = False
+    rack.storage.faults.fail("mount", "no route to host", for_s=100)
+    progress = await bench.do(StepKind.WAIT_STORAGE, "nas", limit_s=600)
+    assert (progress.state, rack.storage.mounted) == (StepState.DONE, True)
+    assert 100 <= took_s(progress) <= 106
+    assert "no route to host" in bench.said
+
+
+async def test_a_mount_that_does_not_answer_is_waited_for(bench: Workbench, rack: MemoryRack) -> None:
+    """Mounted is not enough: pods would hang on it."""
+    rack.storage.faults.fail("is_mounted", "mounted, but hangs", for_s=20)
+    progress = await bench.do(StepKind.WAIT_STORAGE, "nas", limit_s=600)
+    assert progress.state is StepState.DONE
+    assert took_s(progress) >= 20
+
+
+# outlets, this host
+
+
+async def test_the_outlet_cycle_is_scheduled_with_both_delays(bench: Workbench, rack: MemoryRack) -> None:
+    """Once, and people read when."""
+    progress = await bench.do(StepKind.OUTLET_CYCLE, "ups")
+    assert rack.did() == ["cycle 120s 1min"]
+    assert progress.detail == "outlets off in 120 s, on again 1 min later"
+
+
+async def test_a_ups_that_does_not_answer_is_asked_until_it_does(bench: Workbench, rack: MemoryRack) -> None:
+    """The one command that brings everybody back is worth some seconds."""
+    rack.outlets.faults.fail("cycle", "the UPS did not answer", for_s=10)
+    progress = await bench.do(StepKind.OUTLET_CYCLE, "ups", limit_s=20)
+    assert progress.state is StepState.DONE
+    assert rack.did() == ["cycle 120s 1min"]
+
+
+async def test_a_ups_that_is_gone_does_not_keep_the_master_up(bench: Workbench, rack: MemoryRack) -> None:
+    """The step ends in time with the reason."""
+    rack.outlets.faults.fail("cycle", "the UPS is unplugged")
+    progress = await bench.do(StepKind.OUTLET_CYCLE, "ups", limit_s=20)
+    assert (progress.state, progress.detail) == (StepState.TIMED_OUT, "the UPS is unplugged")
+
+
+async def test_the_master_is_asked_until_it_is_gone(bench: Workbench, rack: MemoryRack) -> None:
+    """A host that is still up after the usual time is asked again."""
+    await bench.do(StepKind.HOST_POWEROFF, MASTER, expected_s=40, minimum_s=40, limit_s=120)
+    assert rack.did() == [f"poweroff {MASTER}"] * 3
+    assert "still up; asks again" in bench.said
+
+
+async def test_a_master_that_refuses_is_asked_again_soon(bench: Workbench, rack: MemoryRack) -> None:
+    """The login manager may be busy for a moment."""
+    rack.local_host.faults.fail("poweroff", "not authorized", for_s=5)
+    start = asyncio.get_running_loop().time()
+    await bench.do(StepKind.HOST_POWEROFF, MASTER, expected_s=40, minimum_s=40, limit_s=60)
+    assert rack.first(f"poweroff {MASTER}") - start < 8
+    assert "not authorized" in bench.said
