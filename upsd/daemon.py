@@ -38,7 +38,7 @@ from upsd.shutdown.steps import performers
 from upsd.status import StatusBoard, shutdown_document, state_document
 from upsd.supervisor import Supervisor
 from upsd.ups.driver import UpsDriver
-from upsd.ups.transport import UsbPort, UsbTransport
+from upsd.ups.transport import UsbPort, UsbTransport, load_backend
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -74,7 +74,7 @@ class Daemon:
         ups = settings.ups
         self._transport = UsbTransport(
             UsbPort(
-                backend=ups.backend,
+                load_backend=partial(load_backend, ups.backend),
                 packet_pause_s=ups.packet_pause,
                 clock=time.monotonic,  # noqa: TID251  # the USB thread has no event loop to ask
                 pause=time.sleep,  # noqa: TID251  # it blocks on USB anyway

@@ -15,7 +15,7 @@ from upsd.ups.errors import Fault, UpsError
 from upsd.ups.frame import Check
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncGenerator
 
     from upsd.domain.power import Reading, UpsIdentity
     from upsd.ups.transport import Transport
@@ -49,7 +49,7 @@ class UpsDriver:
         self.trouble: str | None = None
         """Why there are no readings, for a person; `None` while there are."""
 
-    async def readings(self) -> AsyncIterator[Reading]:
+    async def readings(self) -> AsyncGenerator[Reading, None]:
         """Readings for ever. Trouble is logged once and kept in `trouble`; the stream is just silent."""
         loop = asyncio.get_running_loop()
         failures = _FAILURES_BEFORE_REOPEN

@@ -60,20 +60,40 @@ class Transport(Protocol):
         """Give the device back."""
 
 
+def load_backend(module: str | None) -> Any:
+    """The pyusb backend of the module, or libusb.
+
+    Raises:
+        UpsError: there is no such thing.
+    """
+    try:
+        backend = importlib.import_module(module or "usb.backend.libusb1").get_backend()
+    except (ImportError, AttributeError) as error:
+        raise UpsError(Fault.USB, f"ups.backend: {module} is no pyusb backend: {error}") from error
+    if backend is None:
+        raise UpsError(Fault.USB, "there is no USB library; install Debian's libusb-1.0-0")
+    return backend
+
+
 class UsbPort:
     """The bridge behind one USB address; every method blocks and belongs in one thread.
 
     Args:
-        backend: the module of a pyusb backend other than libusb, with a `get_backend()`.
+        load_backend: gives the pyusb backend, at the first use.
         packet_pause_s: between two pieces of a request; below 60 ms the serial line can't keep up.
         clock: the thread's clock, in seconds.
         pause: waits that many seconds.
     """
 
     def __init__(
-        self, *, backend: str | None, packet_pause_s: float, clock: Callable[[], float], pause: Callable[[float], None]
+        self,
+        *,
+        load_backend: Callable[[], Any],
+        packet_pause_s: float,
+        clock: Callable[[], float],
+        pause: Callable[[float], None],
     ) -> None:
-        self._backend_name = backend
+        self._load_backend = load_backend
         self._backend: Any = None
         self._packet_pause_s = packet_pause_s
         self._clock = clock
@@ -138,12 +158,7 @@ class UsbPort:
 
     def _usb(self) -> Any:
         if self._backend is None:
-            try:
-                self._backend = importlib.import_module(self._backend_name or "usb.backend.libusb1").get_backend()
-            except (ImportError, AttributeError) as error:
-                raise UpsError(Fault.USB, f"ups.backend: {self._backend_name} is no pyusb backend: {error}") from error
-            if self._backend is None:
-                raise UpsError(Fault.USB, "there is no USB library; install Debian's libusb-1.0-0")
+            self._backend = self._load_backend()
         return self._backend
 
     def _drain(self, deadline: float) -> None:
