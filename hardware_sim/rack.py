@@ -225,9 +225,10 @@ format = "json"
             return
         self.daemon.send_signal(signal.SIGTERM)
         try:
-            async with asyncio.timeout(_STOP_S):
-                await self.daemon.wait()
-        except TimeoutError:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_STOP_S):
+                    await self.daemon.wait()
+        finally:
             await self.kill_daemon()
 
     async def _press(self, _: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

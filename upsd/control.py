@@ -48,14 +48,21 @@ class ControlServer:
     """The control socket, open while the `async with` block runs; entering may raise `ControlError`.
 
     `extra` are asks besides `status` and `subscribe`; each gives the value that is answered under its own name.
+    `refresh` is called before the board is shown to somebody, to bring it up to the moment.
     """
 
     def __init__(
-        self, board: StatusBoard, socket_path: Path, *, extra: Mapping[str, Callable[[], Json]] | None = None
+        self,
+        board: StatusBoard,
+        socket_path: Path,
+        *,
+        extra: Mapping[str, Callable[[], Json]] | None = None,
+        refresh: Callable[[], None] = lambda: None,
     ) -> None:
         self._board = board
         self._path = socket_path
         self._extra = dict(extra or {})
+        self._refresh = refresh
         self._asks = sorted(["status", "subscribe", *self._extra])
         self._clients: set[asyncio.Task[None]] = set()
 
@@ -129,6 +136,7 @@ class ControlServer:
 
     def _answer(self, ask: str) -> Document:
         if ask == "status":
+            self._refresh()
             return {"ok": True, "state": self._board.state, "shutdown": self._board.shutdown}
         try:
             return {"ok": True, ask: self._extra[ask]()}
@@ -149,6 +157,7 @@ class ControlServer:
             await asyncio.gather(sending, return_exceptions=True)
 
     async def _send_updates(self, writer: asyncio.StreamWriter) -> None:
+        self._refresh()
         with self._board.subscribe() as subscription:
             async for topic, document in subscription:
                 await _send(writer, {"topic": topic, "document": document})

@@ -15,6 +15,7 @@ import sys
 import time
 import uuid
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -32,7 +33,7 @@ from upsd.publish.mqtt import PublishError
 from upsd.rack.kubernetes import CORDON_MARK
 from upsd.settings import EXIT_CONFIG, SettingsError, load_settings
 from upsd.shutdown.budget import describe
-from upsd.shutdown.conductor import Conductor
+from upsd.shutdown.conductor import Conductor, Phase
 from upsd.shutdown.journal import FileJournal, JournalError
 from upsd.shutdown.steps import performers
 from upsd.status import StatusBoard, shutdown_document, state_document
@@ -43,7 +44,7 @@ from upsd.ups.transport import UsbPort, UsbTransport, load_backend
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from upsd.domain.power import Event
+    from upsd.domain.power import Event, Reading
     from upsd.rack.kubernetes import KubernetesCluster
     from upsd.settings import Settings
     from upsd.shutdown.journal import Unfinished
@@ -68,7 +69,7 @@ class Daemon:
         self._settings = settings
         self._notifier = Notifier()
         self._shown_at = -_QUIET_STATE_S
-        self._shown: object = None
+        self._shown: tuple[PowerState, Phase, Reading | None, tuple[str, ...]] | None = None
         self.board = StatusBoard(settings.ups.name)
 
         ups = settings.ups
@@ -123,7 +124,7 @@ class Daemon:
             ControlError: the control socket can't be had.
         """
         settings = self._settings
-        control = ControlServer(self.board, settings.control.socket, extra={"plan": self._plan})
+        control = ControlServer(self.board, settings.control.socket, extra={"plan": self._plan}, refresh=self._refresh)
         async with control, asyncio.TaskGroup() as group:
             tasks = {"readings": self._read, "ticks": self._tick}
             if self._publisher:
@@ -153,11 +154,14 @@ class Daemon:
         watchdog_s = watchdog_interval_s(os.environ)
         fed_at = self._loop.time()
         while True:
-            await asyncio.sleep(_TICK_S)
+            # While readings come, they carry everything; a tick is due only when they have stayed away.
+            silent_at = self._supervisor.view.heard_at + self._settings.power.silence
+            await asyncio.sleep(max(_TICK_S, silent_at - self._loop.time()))
             now = self._loop.time()
             self._supervisor.warnings = self._warnings()
             self._supervisor.tick(now)
-            self._show_state()
+            if self._supervisor.view.silent:
+                self._show_state()
             # Fed from the loop that everything runs in: if that hangs, systemd starts us again.
             if watchdog_s is not None and now - fed_at >= watchdog_s:
                 self._notifier.watchdog()
@@ -194,19 +198,23 @@ class Daemon:
         self.board.emit(event, _date())
 
     def _show_state(self) -> None:
-        """Keep the state fresh for who asks; tell the followers when it says something new, or now and then."""
+        """Tell the followers how everything is, when that is something new, and now and then."""
+        now, supervisor = self._loop.time(), self._supervisor
+        view, phase = supervisor.view, self._conductor.phase
+        reading = view.reading and replace(view.reading, at=0.0)
+        shown = (view.state, phase, reading, supervisor.warnings)
+        busy = view.lost_at is not None or phase is not Phase.IDLE
+        if not busy and shown == self._shown and now - self._shown_at < _QUIET_STATE_S:
+            return
+        if self._shown is None or shown[:2] != self._shown[:2]:
+            self._notifier.status(f"{view.state.value.replace('_', ' ')}, {phase.value}")
+        self._shown, self._shown_at = shown, now
+        self._refresh()
+        self.board.set_state(self.board.state)
+
+    def _refresh(self) -> None:
         now = self._loop.time()
-        snapshot = self._supervisor.snapshot(now)
-        document = state_document(snapshot, at=_date(), now=now)
-        shown = (snapshot.power, snapshot.phase, document["readings"], snapshot.warnings)
-        busy = snapshot.on_battery_s is not None or snapshot.phase != "idle"
-        if busy or shown != self._shown or now - self._shown_at >= _QUIET_STATE_S:
-            if (snapshot.power, snapshot.phase) != (self.board.state["power"], self.board.state["phase"]):
-                self._notifier.status(f"{snapshot.power.value.replace('_', ' ')}, {snapshot.phase}")
-            self._shown, self._shown_at = shown, now
-            self.board.set_state(document)
-        else:
-            self.board.state = document
+        self.board.state = state_document(self._supervisor.snapshot(now), at=_date(), now=now)
 
     def _show_shutdown(self) -> None:
         conductor = self._conductor
@@ -219,6 +227,8 @@ class Daemon:
             now=self._loop.time(),
         )
         self.board.set_shutdown(document)
+        if conductor.phase.value != self.board.state["phase"]:
+            self._show_state()
 
     def _warnings(self) -> tuple[str, ...]:
         found = [

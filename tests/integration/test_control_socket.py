@@ -233,6 +233,14 @@ async def test_a_follower_that_does_not_read_is_dropped(
 
 
 @pytest.mark.usefixtures("server")
+async def test_a_client_that_never_asks_loses_its_place(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Forgotten connections can't lock others out for ever."""
+    monkeypatch.setattr(upsd.control, "IDLE_TIMEOUT_S", 0.05)
+    async with client(path) as forgotten:
+        assert await forgotten.receive() is None
+
+
+@pytest.mark.usefixtures("server")
 async def test_only_owner_and_group_may_open_the_socket(path: Path) -> None:
     """Who may ask is decided by the file's mode."""
     assert modes(path.parent) == {path.name: 0o660}

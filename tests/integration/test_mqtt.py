@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import aiomqtt
 import pytest
 import trustme
 from structlog.testing import capture_logs
@@ -47,6 +48,21 @@ def logs() -> Iterator[Logs]:
     """What is logged meanwhile."""
     with capture_logs() as events:
         yield events
+
+
+@pytest.fixture
+def road(monkeypatch: pytest.MonkeyPatch) -> asyncio.Event:
+    """The way to the broker: cleared, it lets no new connection through, so that a subscriber can be there first."""
+    passable = asyncio.Event()
+    passable.set()
+    reach = MqttPublisher._reach
+
+    async def reach_on_the_road(publisher: MqttPublisher) -> None:
+        await passable.wait()
+        await reach(publisher)
+
+    monkeypatch.setattr(MqttPublisher, "_reach", reach_on_the_road)
+    return passable
 
 
 @contextlib.asynccontextmanager
@@ -162,17 +178,19 @@ async def test_a_half_dead_older_connection_does_not_take_us_offline(mosquitto: 
 
 
 async def test_events_from_before_the_broker_was_there_arrive_in_order(
-    mosquitto: Mosquitto, board: StatusBoard, logs: Logs
+    mosquitto: Mosquitto, board: StatusBoard, logs: Logs, road: asyncio.Event
 ) -> None:
     """The daemon starts without a broker, says so once, and nothing that happened is lost."""
     broker = await mosquitto(started=False)
     async with publishing(board, broker) as publisher:
         await until(lambda: troubles(logs))
+        road.clear()
         for number in range(5):
             board.emit(Event(f"event_{number}"), AT)
         phase(board, "shutting-down")
         await broker.start()
         async with broker.subscriber("upsd/#") as subscriber:
+            road.set()
             await until(lambda: len(event_types(subscriber)) == 5)
             await until(lambda: phases(subscriber, "/state"))
             assert event_types(subscriber) == [f"event_{number}" for number in range(5)]
@@ -184,12 +202,13 @@ async def test_events_from_before_the_broker_was_there_arrive_in_order(
 
 
 async def test_a_broker_killed_in_mid_outage_gets_everything_when_it_is_back(
-    mosquitto: Mosquitto, board: StatusBoard, logs: Logs
+    mosquitto: Mosquitto, board: StatusBoard, logs: Logs, road: asyncio.Event
 ) -> None:
     """What happened meanwhile arrives once, in order, with the state as it is now."""
     broker = await mosquitto()
     async with publishing(board, broker) as publisher:
         await until(lambda: publisher.connected)
+        road.clear()
         await broker.stop()
         for name in ("mains_lost", "plan_started", "step_done"):
             board.emit(Event(name), AT)
@@ -197,6 +216,7 @@ async def test_a_broker_killed_in_mid_outage_gets_everything_when_it_is_back(
         await until(lambda: not publisher.connected)
         await broker.start()
         async with broker.subscriber("upsd/#") as subscriber:
+            road.set()
             await until(lambda: len(event_types(subscriber)) >= 3)
             await until(lambda: subscriber.payloads("/availability") and phases(subscriber, "/shutdown"))
             assert event_types(subscriber) == ["mains_lost", "plan_started", "step_done"]
@@ -207,18 +227,38 @@ async def test_a_broker_killed_in_mid_outage_gets_everything_when_it_is_back(
     assert [event["event"] for event in logs].count("broker_connected") == 2
 
 
-async def test_too_many_events_without_a_broker_are_counted(
+async def test_a_broker_that_hangs_in_mid_outage_gets_everything_when_it_goes_on(
     mosquitto: Mosquitto, board: StatusBoard, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A connection without answers is given up; an event that may have been lost with it is sent again."""
+    monkeypatch.setattr(upsd.publish.mqtt, "CONNECT_TIMEOUT_S", 0.3)
+    broker = await mosquitto()
+    async with broker.subscriber("upsd/#") as subscriber, publishing(board, broker) as publisher:
+        await until(lambda: publisher.connected)
+        assert broker.process
+        broker.process.send_signal(signal.SIGSTOP)
+        for name in ("mains_lost", "plan_started", "step_done"):
+            board.emit(Event(name), AT)
+        await until(lambda: not publisher.connected)
+        broker.process.send_signal(signal.SIGCONT)
+        await until(lambda: "step_done" in event_types(subscriber))
+        assert list(dict.fromkeys(event_types(subscriber))) == ["mains_lost", "plan_started", "step_done"]
+
+
+async def test_too_many_events_without_a_broker_are_counted(
+    mosquitto: Mosquitto, board: StatusBoard, road: asyncio.Event, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A broker that is away for a week costs no memory, and its reader is told what is missing."""
     monkeypatch.setattr(upsd.publish.mqtt, "EVENTS_KEPT", 3)
     broker = await mosquitto(started=False)
+    road.clear()
     async with publishing(board, broker):
         await asyncio.sleep(0)
         for number in range(10):
             board.emit(Event(f"event_{number}"), AT)
         await broker.start()
         async with broker.subscriber("upsd/#") as subscriber:
+            road.set()
             await until(lambda: len(event_types(subscriber)) == 4)
             assert event_types(subscriber) == ["events_lost", "event_7", "event_8", "event_9"]
             assert json.loads(subscriber.payloads("/event")[0])["fields"] == {"count": 7}
@@ -335,3 +375,23 @@ def test_a_ca_file_that_can_not_be_used_is_said_before_anything_starts(tmp_path:
         path.write_text(content)
     with pytest.raises(PublishError, match=f"mqtt.ca_file {path}: .*PEM file"):
         tls_context(path)
+
+
+async def test_a_stop_that_meets_the_brokers_confirmation_is_not_lost(
+    mosquitto: Mosquitto, board: StatusBoard, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A daemon that forgot that it was stopped would keep the machine from powering off."""
+    broker = await mosquitto()
+    publisher = MqttPublisher(board, host=broker.host, port=broker.port)
+    confirm = aiomqtt.Client._on_publish
+
+    def confirm_and_stop(*arguments: Any) -> None:
+        confirm(*arguments)
+        if publisher.connected:
+            running.cancel()
+
+    monkeypatch.setattr(aiomqtt.Client, "_on_publish", confirm_and_stop)
+    running = asyncio.create_task(publisher.run())
+    done, _ = await asyncio.wait({running}, timeout=10)
+    running.cancel()
+    assert done

@@ -19,7 +19,7 @@ from hardware_sim.machines import (
     write_known_hosts,
 )
 from tests.integration.sshd import DEADLINE_S, HOST, OpenSshServer
-from upsd.domain.rack import RackError
+from upsd.domain.rack import PortAnswer, RackError
 from upsd.rack.ssh import SshHost, SshIdentity
 
 if TYPE_CHECKING:
@@ -138,7 +138,7 @@ async def test_a_command_runs_and_a_running_machine_answers(client: Client, serv
     """The plain case: the command ends well, and the port is seen to be open."""
     host = client.host(server)
     assert await host.run("true") == ""
-    assert await host.answers()
+    assert await host.call_port() is PortAnswer.ACCEPTS
 
 
 async def test_the_output_of_a_command_comes_back(client: Client, openssh: OpenSshServer) -> None:
@@ -216,7 +216,7 @@ async def test_a_closed_port_is_an_error_to_run_and_no_answer(client: Client, op
     host = client.host(openssh)
     await openssh.stop()
     assert "refuses connections" in await failure(host.run("true"))
-    assert not await host.answers()
+    assert await host.call_port() is PortAnswer.REFUSES
 
 
 async def test_a_host_that_accepts_and_hangs_is_given_up_in_time(client: Client, silent_port: int) -> None:
@@ -228,7 +228,7 @@ async def test_a_host_that_accepts_and_hangs_is_given_up_in_time(client: Client,
 async def test_a_host_that_accepts_and_hangs_is_not_taken_for_off(client: Client, silent_port: int) -> None:
     """A kernel that accepts is running: cutting its power now would cost its data."""
     async with asyncio.timeout(DEADLINE_S):
-        assert await client.host_at(silent_port).answers()
+        assert await client.host_at(silent_port).call_port() is PortAnswer.ACCEPTS
 
 
 async def test_a_simulated_machine_that_hangs_behaves_as_a_silent_port(
@@ -238,14 +238,14 @@ async def test_a_simulated_machine_that_hangs_behaves_as_a_silent_port(
     simulated.hang = True
     host = client.host(simulated, connect_timeout_s=0.2)
     assert "did not answer within 0.2 s" in await failure(host.run("true"))
-    assert await host.answers()
+    assert await host.call_port() is PortAnswer.ACCEPTS
 
 
 async def test_a_name_without_an_address_is_not_taken_for_off(client: Client) -> None:
     """That we can't find a machine does not mean that it is off."""
     host = SshHost("pi3", "pi3.invalid", 22, "upsd", client.identity(), DEADLINE_S)
     assert "no address found for pi3.invalid" in await failure(host.run("true"))
-    assert "no address found for pi3.invalid" in await failure(host.answers())
+    assert "no address found for pi3.invalid" in await failure(host.call_port())
 
 
 async def test_cancelling_closes_the_connection_at_once(client: Client, openssh: OpenSshServer) -> None:
@@ -316,7 +316,7 @@ async def test_a_simulated_machine_powers_off_and_its_port_closes(
     host = client.host(simulated)
     await host.run(POWEROFF_COMMAND)
     await until(lambda: machine.state is MachineState.OFF)
-    assert not await host.answers()
+    assert await host.call_port() is PortAnswer.REFUSES
     machine.power(False)  # noqa: FBT003
     assert machine.clean
     machine.power(True)  # noqa: FBT003
@@ -335,7 +335,7 @@ async def test_a_simulated_machine_without_power_is_unclean_and_silent(
     async with asyncio.timeout(DEADLINE_S):
         assert await running == ""
     assert machine.cuts == [MachineState.RUNNING]
-    assert not await host.answers()
+    assert await host.call_port() is PortAnswer.REFUSES
 
 
 async def test_a_simulated_machine_can_refuse_the_key_or_ignore_the_power_off(

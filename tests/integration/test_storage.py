@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from upsd.domain.rack import RackError
+from upsd.domain.rack import PortAnswer, RackError
 from upsd.rack.storage import MountedNas, mount_unit, mounted_at
 
 MOUNTINFO = """\
@@ -39,9 +39,9 @@ class Remote:
             raise RackError(self.problem)
         return ""
 
-    async def answers(self) -> bool:
+    async def call_port(self) -> PortAnswer:
         """It is there."""
-        return True
+        return PortAnswer.ACCEPTS
 
 
 @dataclass

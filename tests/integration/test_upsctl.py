@@ -176,7 +176,7 @@ async def test_a_running_shutdown_shows_each_step_with_its_time(board: StatusBoa
     show(board, replace(ON_BATTERY, phase="shutting-down", warnings=("the NAS did not answer " * 5,)))
     progress = [
         StepProgress(step(1, StepKind.CORDON), StepState.DONE, started_at=60.0, ended_at=62.0),
-        StepProgress(step(2, StepKind.DRAIN), StepState.RUNNING, "3 of 9 pods left " * 8, started_at=62.0),
+        StepProgress(step(2, StepKind.DRAIN), StepState.RUNNING, "3 of 9 pods left " * 8, 62.0, None, 140.0),
         StepProgress(step(3, StepKind.FLUSH, "nas"), StepState.FAILED, "\x1b]0;owned\x07", started_at=62.0),
         StepProgress(step(4, StepKind.POWEROFF)),
     ]
@@ -200,6 +200,7 @@ async def test_a_running_shutdown_shows_each_step_with_its_time(board: StatusBoa
     assert rows["drain-worker-1"][:4] == ["running", "drain-worker-1", "40", "s"]
     assert rows["poweroff-worker-1"] == ["pending", "poweroff-worker-1"]
     assert rows["flush-nas"][0] == "failed"
+    assert "at most 38 s more" in " ".join(result.out.split())
     assert "\x1b" not in result.out
     assert sum("did not answer" in line for line in lines) >= 2
 

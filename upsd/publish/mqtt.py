@@ -162,7 +162,13 @@ class MqttPublisher:
         self._in_hand = None
 
     async def _publish(self, client: _Client, topic: str, payload: str, *, retain: bool = True) -> None:
-        await client.publish(f"{self._root}/{topic}", payload, qos=1, retain=retain)
+        try:
+            # aiomqtt's own deadline goes through asyncio.wait_for, which on 3.11 can swallow the cancellation that
+            # ends the daemon.
+            async with asyncio.timeout(CONNECT_TIMEOUT_S):
+                await client.publish(f"{self._root}/{topic}", payload, qos=1, retain=retain, timeout=math.inf)
+        except TimeoutError:
+            raise aiomqtt.MqttError("the broker does not confirm what it was sent") from None
 
     def _client(self) -> _Client:
         return _Client(
