@@ -39,7 +39,7 @@ STATE_PAUSE_S = 0.5
 class Snapshot:
     """Everything that is known at one moment; `None` is not known, or does not apply now.
 
-    `latest_start_in_s` is how long the shutdown can still wait; `phase` is one of idle, shutting-down, aborting,
+    `starts_in_s` is how long the shutdown can still wait; `phase` is one of idle, shutting-down, aborting,
     recovering and finished.
     """
 
@@ -51,7 +51,7 @@ class Snapshot:
     runtime: RuntimeEstimate | None
     plan_expected_s: float | None
     plan_minimum_s: float | None
-    latest_start_in_s: float | None
+    starts_in_s: float | None
     outage: str | None
     phase: str
     warnings: tuple[str, ...]
@@ -247,7 +247,7 @@ def _nothing_known(ups: str) -> Snapshot:
         runtime=None,
         plan_expected_s=None,
         plan_minimum_s=None,
-        latest_start_in_s=None,
+        starts_in_s=None,
         outage=None,
         phase="idle",
         warnings=(),
@@ -331,7 +331,7 @@ def _plan(snapshot: Snapshot) -> Document | None:
     return {
         "expected_s": _seconds(snapshot.plan_expected_s),
         "minimum_s": _seconds(snapshot.plan_minimum_s),
-        "latest_start_in_s": _seconds(snapshot.latest_start_in_s),
+        "starts_in_s": _seconds(snapshot.starts_in_s),
     }
 
 

@@ -14,7 +14,7 @@ from upsd.domain.power import PowerState, RuntimeEstimate
 from upsd.power import PowerView, observe, tick
 from upsd.shutdown.budget import critical_path_s
 from upsd.shutdown.conductor import Phase
-from upsd.shutdown.trigger import Supply, evaluate, latest_start_in_s
+from upsd.shutdown.trigger import Supply, evaluate, starts_in_s
 from upsd.status import Snapshot
 from upsd.ups import battery
 
@@ -127,9 +127,7 @@ class Supervisor:
             runtime=self.runtime(now),
             plan_expected_s=critical_path_s(plan, ended=ended),
             plan_minimum_s=critical_path_s(plan, forced=True, ended=ended),
-            latest_start_in_s=latest_start_in_s(supply, self._rules.trigger)
-            if supply and self._conductor.may_start and self._rules.trigger.auto
-            else None,
+            starts_in_s=starts_in_s(supply, self._rules.trigger) if supply and self._conductor.may_start else None,
             outage=self._conductor.outage,
             phase=self._conductor.phase.value,
             warnings=self.warnings,

@@ -28,7 +28,7 @@ _FRAME_S: Final = 0.25
 SETTINGS: Final = """\
 [ups]
 backend = "hardware_sim.usb_backend"
-outlet_off_delay = "12s"
+outlet_off_delay = "10s"
 [power]
 debounce = "2s"
 [shutdown]

@@ -54,14 +54,12 @@ ON_LINE = Snapshot(
     runtime=RuntimeEstimate(2280.0, 1440.0, 3000.0, "model"),
     plan_expected_s=130.0,
     plan_minimum_s=45.0,
-    latest_start_in_s=None,
+    starts_in_s=None,
     outage=None,
     phase="idle",
     warnings=(),
 )
-ON_BATTERY = replace(
-    ON_LINE, power=PowerState.ON_BATTERY, on_battery_s=125.0, latest_start_in_s=660.0, outage="2026-11-23-1"
-)
+ON_BATTERY = replace(ON_LINE, power=PowerState.ON_BATTERY, on_battery_s=125.0, starts_in_s=660.0, outage="2026-11-23-1")
 
 
 @dataclass(frozen=True)

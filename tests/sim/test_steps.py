@@ -414,7 +414,7 @@ async def test_a_machine_that_refuses_is_off_when_it_has_long_been_so_as_a_rule(
     """Its sshd ends long before its kernel does, so that alone is no proof that its power may go."""
     use(bench, "+x")
     progress = await bench.do(StepKind.CONFIRM_OFF, "pi4-a", expected_s=20, limit_s=60)
-    assert (progress.state, progress.detail) == (StepState.DONE, "refuses connections, and is long off as a rule")
+    assert (progress.state, progress.detail) == (StepState.DONE, "off by its usual time: refuses connections")
     assert took_s(progress) == pytest.approx(40, abs=1.5)
 
 

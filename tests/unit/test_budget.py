@@ -148,4 +148,4 @@ def test_the_description_names_every_step_and_the_point_of_no_return() -> None:
     assert max(len(line) for line in lines) <= 100
     commit = next(number for number, line in enumerate(lines) if "point of no return" in line)
     assert "poweroff pi4-a" in lines[commit + 1]
-    assert lines[-1] == "The whole plan usually takes 180 s; with every step forced, 66 s."
+    assert lines[-1] == "The whole plan usually takes 180 s; with every step forced, 64 s."

@@ -35,7 +35,7 @@ SNAPSHOT = Snapshot(
     runtime=None,
     plan_expected_s=None,
     plan_minimum_s=None,
-    latest_start_in_s=None,
+    starts_in_s=None,
     outage=None,
     phase="idle",
     warnings=(),
@@ -125,7 +125,7 @@ def test_the_state_says_how_long_the_battery_lasts_and_what_the_plan_needs() -> 
         runtime=RuntimeEstimate(2280.0, 1440.0, 3000.0, "model"),
         plan_expected_s=130.0,
         plan_minimum_s=45.0,
-        latest_start_in_s=660.0,
+        starts_in_s=660.0,
         outage="2026-11-23-1",
         warnings=("the NAS does not answer",),
     )
@@ -133,7 +133,7 @@ def test_the_state_says_how_long_the_battery_lasts_and_what_the_plan_needs() -> 
     assert document["schema"] == 1
     assert document["on_battery_s"] == 12.3
     assert document["runtime"] == {"expected_s": 2280.0, "low_s": 1440.0, "high_s": 3000.0, "source": "model"}
-    assert document["plan"] == {"expected_s": 130.0, "minimum_s": 45.0, "latest_start_in_s": 660.0}
+    assert document["plan"] == {"expected_s": 130.0, "minimum_s": 45.0, "starts_in_s": 660.0}
     assert (document["outage"], document["warnings"]) == ("2026-11-23-1", ["the NAS does not answer"])
     assert json.loads(json.dumps(document)) == document
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from upsd.shutdown.trigger import Supply, Trigger, TriggerRules, evaluate, latest_start_in_s
+from upsd.shutdown.trigger import Supply, Trigger, TriggerRules, evaluate, latest_start_in_s, starts_in_s
 
 RULES = TriggerRules(auto=True, margin_s=60, reserve_s=120, on_battery_s=None, battery_low=True)
 AMPLE = Supply(on_battery_s=10, battery_low=False, low_s=1200, need_s=300)
@@ -74,3 +74,13 @@ def test_auto_never_lets_the_latest_safe_start_pass(supply: Supply, seen: str | 
         second = evaluate(supply, rules, first)
         assert second is not None
         assert second.fires
+
+
+def test_the_announced_start_is_that_of_the_trigger_that_comes_first() -> None:
+    """People are told when the shutdown really starts."""
+    fixed = replace(RULES, on_battery_s=300.0)
+    assert starts_in_s(replace(AMPLE, on_battery_s=100.0), fixed) == 200.0
+    assert starts_in_s(replace(AMPLE, on_battery_s=100.0), replace(fixed, on_battery_s=9000.0)) == latest_start_in_s(
+        AMPLE, RULES
+    )
+    assert starts_in_s(AMPLE, replace(RULES, auto=False, on_battery_s=None)) is None

@@ -108,18 +108,18 @@ def _next(state: dict[str, Any]) -> str:
     if phase in under_way:
         return under_way[phase]
     if state["on_battery_s"] is not None:
-        return _latest_start((state["plan"] or {}).get("latest_start_in_s"))
+        return _start((state["plan"] or {}).get("starts_in_s"))
     if power == "on_line":
         return "nothing: the rack runs on mains"
     return "waiting for a UPS that answers and feeds its outlets"
 
 
-def _latest_start(latest_start_in_s: float | None) -> str:
-    if latest_start_in_s is None:
+def _start(starts_in_s: float | None) -> str:
+    if starts_in_s is None:
         return "the shutdown starts when one of its triggers says so"
-    if latest_start_in_s <= 0:
+    if starts_in_s <= 0:
         return "the shutdown starts now"
-    return f"the shutdown starts in {duration(latest_start_in_s)}, unless mains is back before"
+    return f"the shutdown starts in {duration(starts_in_s)}, unless mains is back before"
 
 
 def _progress(shutdown: dict[str, Any], paint: Paint) -> list[str]:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection
 
 _WHOLE = {"rack", "cluster", "ups"}
-_CONFIRM_MINIMUM_S = 4.0
+_CONFIRM_MINIMUM_S = 3.0
 _MOUNT_LIMIT_S = 600.0
 
 

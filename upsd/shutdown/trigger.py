@@ -46,6 +46,14 @@ def latest_start_in_s(supply: Supply, rules: TriggerRules) -> float:
     return supply.low_s - rules.reserve_s - supply.need_s - rules.margin_s
 
 
+def starts_in_s(supply: Supply, rules: TriggerRules) -> float | None:
+    """How long it is until a trigger holds, if nothing changes; `None` if only the low-battery flag is waited for."""
+    waits = [latest_start_in_s(supply, rules)] if rules.auto else []
+    if rules.on_battery_s is not None:
+        waits.append(rules.on_battery_s - supply.on_battery_s)
+    return max(0.0, min(waits)) if waits else None
+
+
 def evaluate(supply: Supply, rules: TriggerRules, previous: Trigger | None) -> Trigger | None:
     """The trigger that holds now, the first of the ones that do; it fires if it held before too."""
     if rules.battery_low and supply.battery_low:

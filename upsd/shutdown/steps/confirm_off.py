@@ -51,7 +51,7 @@ class ConfirmOff:
                 return _outcome("off", asked_again=asked_again)
             long_ago = loop.time() >= asked_at + _USUAL_TIMES * step.expected_s
             if long_ago and in_a_row.get(PortAnswer.REFUSES, 0) >= _IN_A_ROW:
-                return _outcome("refuses connections, and is long off as a rule", asked_again=asked_again)
+                return _outcome("off by its usual time: refuses connections", asked_again=asked_again)
             half_time = (context.started_at + context.deadline_at) / 2
             if PortAnswer.ACCEPTS in in_a_row and not asked_again and loop.time() > half_time:
                 asked_at, asked_again = loop.time(), True

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
+from upsd.domain.rack import RackError
 from upsd.shutdown.steps.persist import persist
 
 if TYPE_CHECKING:
@@ -23,9 +25,16 @@ class HostPoweroff:
     async def __call__(self, step: Step, context: StepContext) -> Outcome:
         """Do the step."""
         while True:
-            await persist(context, self.local_host.poweroff)
+            await persist(context, partial(self._ask, context))
             context.say("asked; waits for its end")
-            context.fulfilled = True
             await asyncio.sleep(step.expected_s)
-            context.fulfilled = False
             context.say("still up; asks again")
+
+    async def _ask(self, context: StepContext) -> None:
+        # What the command begins may stop us before it has returned.
+        context.fulfilled = True
+        try:
+            await self.local_host.poweroff()
+        except RackError:
+            context.fulfilled = False
+            raise
