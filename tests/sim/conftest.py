@@ -9,6 +9,8 @@ import structlog
 
 from hardware_sim.memory_rack import MemoryRack, memory_rack
 from hardware_sim.virtual_time import VirtualTimeLoop
+from tests.sim.daemons import Daemon
+from tests.sim.workbench import Workbench
 
 if TYPE_CHECKING:
     from asyncio import AbstractEventLoop
@@ -25,6 +27,18 @@ def pytest_asyncio_loop_factories() -> Mapping[str, Callable[[], AbstractEventLo
 def rack() -> MemoryRack:
     """A master, two workers with two pods each, and a NAS."""
     return memory_rack()
+
+
+@pytest.fixture
+def bench(rack: MemoryRack) -> Workbench:
+    """A workbench on a good rack."""
+    return Workbench(rack)
+
+
+@pytest.fixture
+def daemon(rack: MemoryRack) -> Daemon:
+    """A daemon on a good rack."""
+    return Daemon(rack)
 
 
 @pytest.fixture(autouse=True)

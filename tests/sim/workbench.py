@@ -1,0 +1,96 @@
+"""One step at a time: a rack in memory, and an engine that runs a plan of a single step."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from upsd.domain.plan import Plan, PlanPurpose, Step, StepKind, StepProgress
+from upsd.domain.rack import Pod
+from upsd.shutdown.engine import Engine
+from upsd.shutdown.steps import Rack, RemoteMachine, performers
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from hardware_sim.memory_rack import MemoryRack
+    from upsd.domain.power import Event, Scalar
+
+DELETE_GRACE_S = 5
+COMMAND = "poweroff"
+
+
+@dataclass
+class Workbench:
+    """Runs single steps on a rack in memory, as the engine does."""
+
+    rack: MemoryRack
+    events: list[Event] = field(default_factory=list)
+    said: list[str] = field(default_factory=list)
+    machines: dict[str, RemoteMachine] = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Know the machines."""
+        self.machines = {name: RemoteMachine(host, COMMAND) for name, host in self.rack.hosts.items()}
+
+    async def do(
+        self,
+        kind: StepKind,
+        target: str = "x",
+        *,
+        limit_s: float = 60.0,
+        minimum_s: float = 8.0,
+        expected_s: float = 10,
+    ) -> StepProgress:
+        """Run one step to its end."""
+        step = Step(
+            id="step",
+            kind=kind,
+            target=target,
+            needs=(),
+            expected_s=expected_s,
+            minimum_s=minimum_s,
+            limit_s=limit_s,
+        )
+        table = performers(
+            Rack(
+                emit=self.events.append,
+                outlets=self.rack.outlets,
+                outlet_off_delay_s=120,
+                outlet_restore_delay_min=1,
+                local_host=self.rack.local_host,
+                machines=self.machines,
+                cluster=self.rack.cluster,
+                delete_grace_s=DELETE_GRACE_S,
+                storage=self.rack.storage,
+            )
+        )
+
+        async def record(_: Mapping[str, Scalar]) -> None:
+            pass
+
+        engine = Engine(
+            table,
+            record=record,
+            report=lambda progress: self.said.append(progress.detail),
+            battery_end_at=lambda: float("inf"),
+        )
+        results = await engine.run(Plan(PlanPurpose.SHUTDOWN, (step,)), outage="o1")
+        return results["step"]
+
+
+def took_s(progress: StepProgress) -> float:
+    """How long a step took."""
+    assert progress.started_at is not None
+    assert progress.ended_at is not None
+    return progress.ended_at - progress.started_at
+
+
+def add_pod(rack: MemoryRack, name: str, *, stop_s: float = 1.0, grace_s: int = 30, **kind: bool) -> Pod:
+    """One more pod on pi4-a."""
+    return rack.cluster.add_pod("pi4-a", Pod("web", name, uid=name, grace_s=grace_s, **kind), stop_s=stop_s)
+
+
+def acts_on(rack: MemoryRack, name: str) -> list[str]:
+    """What was done to a pod."""
+    return [what for what in rack.did() if f"web/{name} " in what]
