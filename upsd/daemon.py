@@ -26,12 +26,13 @@ import structlog
 from upsd import adapters, shapes
 from upsd import log as logs
 from upsd.control import ControlError, ControlServer
-from upsd.domain.power import PowerState, Severity
+from upsd.domain.power import Severity
 from upsd.domain.rack import RackError
 from upsd.notify import Notifier, watchdog_interval_s
 from upsd.publish.mqtt import PublishError
 from upsd.rack.kubernetes import CORDON_MARK
 from upsd.settings import EXIT_CONFIG, SettingsError, load_settings
+from upsd.settings_advice import advise
 from upsd.shutdown.budget import describe
 from upsd.shutdown.conductor import Conductor, Phase
 from upsd.shutdown.journal import FileJournal, JournalError
@@ -39,23 +40,28 @@ from upsd.shutdown.steps import performers
 from upsd.status import StatusBoard, shutdown_document, state_document
 from upsd.supervisor import Supervisor
 from upsd.ups.driver import UpsDriver
+from upsd.ups.errors import UpsError
 from upsd.ups.transport import UsbPort, UsbTransport, load_backend
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from upsd.domain.power import Event, Reading
+    from upsd.domain.power import Event, PowerState, Reading
+    from upsd.publish.mqtt import MqttPublisher
     from upsd.rack.kubernetes import KubernetesCluster
     from upsd.settings import Settings
     from upsd.shutdown.journal import Unfinished
+    from upsd.status import Document
 
 log = structlog.get_logger()
 
 EXIT_UNAVAILABLE = 69
 _TICK_S = 1.0
+_LONGEST_TICK_S = 5.0
 _QUIET_STATE_S = 30.0
 _LOOK_AGAIN_S = 10.0
 _AFTER_DEFECT_S = 1.0
+_STOP_S = 3.0
 _LIBRARY_THREADS = 24
 _LINGER_S = 60.0
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
@@ -115,7 +121,7 @@ class Daemon:
             boot_id=boot_id,
             now=self._loop.time(),
         )
-        self._publisher = adapters.publisher(settings, self.board)
+        self._publisher, self._publisher_trouble = self._make_publisher()
 
     async def run(self, stop: asyncio.Event) -> None:
         """Run until `stop` is set.
@@ -131,15 +137,22 @@ class Daemon:
                 tasks["mqtt"] = self._publisher.run
             if self._cluster and not self._unfinished:
                 tasks["leftovers"] = partial(self._look_for_leftovers, self._cluster)
-            running = [group.create_task(_guarded(name, work), name=name) for name, work in tasks.items()]
+            running = {name: group.create_task(_guarded(name, work), name=name) for name, work in tasks.items()}
             self._notifier.ready()
             log.info("daemon_started", ups=settings.ups.name, machines=len(settings.machines))
             await stop.wait()
             self._notifier.stopping()
             log.info("daemon_stopping", phase=self._conductor.phase.value)
-            await self._conductor.close()
-            for task in running:
+            # Nothing that is still heard may begin anything; the publisher goes last, to tell how it ended.
+            publishing = running.pop("mqtt", None)
+            for task in running.values():
                 task.cancel()
+            await asyncio.wait(running.values(), timeout=_STOP_S)
+            await self._conductor.close()
+            if publishing:
+                publishing.cancel()
+            with contextlib.suppress(UpsError):
+                await self._driver.close()
         self._transport.shutdown()
         self._journal.close()
         self._notifier.close()
@@ -156,7 +169,7 @@ class Daemon:
         while True:
             # While readings come, they carry everything; a tick is due only when they have stayed away.
             silent_at = self._supervisor.view.heard_at + self._settings.power.silence
-            await asyncio.sleep(max(_TICK_S, silent_at - self._loop.time()))
+            await asyncio.sleep(min(max(_TICK_S, silent_at - self._loop.time()), _LONGEST_TICK_S))
             now = self._loop.time()
             self._supervisor.warnings = self._warnings()
             self._supervisor.tick(now)
@@ -170,7 +183,7 @@ class Daemon:
     async def _look_for_leftovers(self, cluster: KubernetesCluster) -> None:
         """Find nodes that carry our mark though the journal knows of no outage, and bring them back."""
         while True:
-            if self._supervisor.view.state is PowerState.ON_LINE and self._supervisor.view.believed > 1:
+            if self._supervisor.view.on_mains:
                 try:
                     marks = [
                         node.annotations[CORDON_MARK]
@@ -191,6 +204,14 @@ class Daemon:
         except JournalError as error:
             log.critical("journal_failed", reason=str(error))
             return None
+
+    def _make_publisher(self) -> tuple[MqttPublisher | None, str | None]:
+        try:
+            return adapters.publisher(self._settings, self.board), None
+        except PublishError as error:
+            # The rack is looked after also when nobody can be told.
+            log.critical("broker_not_configured", reason=str(error))
+            return None, str(error)
 
     def _emit(self, event: Event) -> None:
         level = {Severity.INFO: "info", Severity.WARNING: "warning", Severity.CRITICAL: "error"}[event.severity]
@@ -215,26 +236,30 @@ class Daemon:
     def _refresh(self) -> None:
         now = self._loop.time()
         self.board.state = state_document(self._supervisor.snapshot(now), at=_date(), now=now)
+        self.board.shutdown = self._shutdown_document()
 
     def _show_shutdown(self) -> None:
+        self.board.set_shutdown(self._shutdown_document())
+        if self._conductor.phase.value != self.board.state["phase"]:
+            self._show_state()
+
+    def _shutdown_document(self) -> Document:
         conductor = self._conductor
-        document = shutdown_document(
+        return shutdown_document(
             phase=conductor.phase.value,
             outage=conductor.outage,
             reason=conductor.reason or None,
             progress=list(conductor.progress.values()),
             at=_date(),
             now=self._loop.time(),
+            committed=conductor.committed,
         )
-        self.board.set_shutdown(document)
-        if conductor.phase.value != self.board.state["phase"]:
-            self._show_state()
 
     def _warnings(self) -> tuple[str, ...]:
         found = [
             self._driver.trouble,
             self._conductor.journal_problem,
-            self._publisher and self._publisher.trouble,
+            self._publisher_trouble or (self._publisher and self._publisher.trouble),
             *(self._identity.warnings() if self._identity else ()),
         ]
         return tuple(trouble for trouble in found if trouble)
@@ -261,7 +286,7 @@ def _boot_id() -> str:
     try:
         return _BOOT_ID.read_text(encoding="ascii").strip()
     except OSError:
-        return "unknown"
+        return uuid.uuid4().hex  # no other boot is this one
 
 
 async def _serve(settings: Settings) -> None:
@@ -276,7 +301,7 @@ async def _serve(settings: Settings) -> None:
 
 def main() -> None:
     """Run the daemon until it is told to stop."""
-    parser = argparse.ArgumentParser(prog="python -m upsd", description=__doc__.splitlines()[0] if __doc__ else None)
+    parser = argparse.ArgumentParser(prog="python -m upsd", description="The power daemon; upsctl shows what it does.")
     default = os.environ.get("UPSD_CONFIG", "/etc/upsd/upsd.toml")
     parser.add_argument("--config", type=Path, default=Path(default), help="the settings file (default: %(default)s)")
     try:
@@ -285,9 +310,11 @@ def main() -> None:
         print(error, file=sys.stderr)  # noqa: T201  # there is no log yet
         sys.exit(EXIT_CONFIG)
     logs.configure(settings.log.level, settings.log.format)
+    for advice in advise(settings):
+        log.warning("settings_unwise", advice=advice)
     try:
         with contextlib.suppress(KeyboardInterrupt):
             asyncio.run(_serve(settings))
-    except (ControlError, PublishError) as error:
+    except ControlError as error:
         log.critical("start_failed", reason=str(error))
         sys.exit(EXIT_UNAVAILABLE)

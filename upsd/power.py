@@ -2,8 +2,8 @@
 
 Three rules come first. One sample decides nothing but what a UPS must be believed at once: that it runs on battery,
 which is reported at once and acted on after the debounce, and that its battery is low, in an outage that was
-confirmed. Silence is *unknown*: never off, never on battery. And an
-outage that was seen goes on until a reading says that it is over, also while the UPS is silent.
+confirmed. Silence is *unknown*: never off, never on battery. And an outage that was seen goes on until a reading says
+that it is over, also while the UPS is silent.
 """
 
 from __future__ import annotations
@@ -53,6 +53,8 @@ class PowerView:
         low: the UPS says that its battery is low, on battery.
         off_readings: how many readings in a row said that the output is off.
         believed: readings in a row that agree with the last one on mains or battery.
+        believed_lost: what they agree on.
+        impossible: the figures of the last reading that were taken as unknown.
     """
 
     heard_at: float
@@ -63,6 +65,8 @@ class PowerView:
     low: bool = False
     off_readings: int = 0
     believed: int = 0
+    believed_lost: bool = False
+    impossible: tuple[str, ...] = ()
 
     @property
     def state(self) -> PowerState:
@@ -72,6 +76,11 @@ class PowerView:
         if self.off_readings >= _READINGS_TO_BELIEVE:
             return PowerState.OUTPUT_OFF
         return PowerState.ON_LINE if self.lost_at is None else PowerState.ON_BATTERY
+
+    @property
+    def on_mains(self) -> bool:
+        """Whether two readings in a row say that the mains feeds the rack."""
+        return self.state is PowerState.ON_LINE and self.believed >= _READINGS_TO_BELIEVE
 
     @property
     def testing(self) -> bool:
@@ -102,7 +111,7 @@ def observe(view: PowerView, reading: Reading, rules: PowerRules) -> tuple[Power
     """Take one reading in."""
     reading, impossible = without_impossible(reading)
     now, events = reading.at, list[Event]()
-    if impossible:
+    if impossible and impossible != view.impossible:
         events.append(_event("reading_rejected", Severity.WARNING, fields=", ".join(impossible)))
     if view.silent:
         events.append(_event("communication_back", silent_s=round(now - view.heard_at, 1)))
@@ -113,8 +122,9 @@ def observe(view: PowerView, reading: Reading, rules: PowerRules) -> tuple[Power
     if off_readings == 0 and view.off_readings >= _READINGS_TO_BELIEVE:
         events.append(_event("output_on"))
 
-    lost = mains_lost(reading)
-    agrees = view.reading is not None and mains_lost(view.reading) == lost
+    # What was believed to be an outage ends when the UPS leaves its battery, whatever flags it shows meanwhile.
+    lost = reading.on_battery if view.confirmed else mains_lost(reading)
+    agrees = view.reading is not None and view.believed_lost == lost
     seen = replace(
         view,
         heard_at=now,
@@ -122,6 +132,8 @@ def observe(view: PowerView, reading: Reading, rules: PowerRules) -> tuple[Power
         silent=False,
         off_readings=off_readings,
         believed=view.believed + 1 if agrees else 1,
+        believed_lost=lost,
+        impossible=impossible,
     )
     settled, changes = _lost(seen, now, rules) if lost else _on_mains(seen, now)
     return settled, (*events, *changes)

@@ -254,6 +254,34 @@ class Settings(BaseSettings):
         """Nothing but what is passed in: `load_settings` alone decides what is read, and from where."""
         return (init_settings,)
 
+    @field_validator("master")
+    @classmethod
+    def _goes_off_before_its_outlet(cls, master: MasterSettings, info: ValidationInfo) -> MasterSettings:
+        ups = info.data.get("ups")
+        if ups and ups.outlet_off_delay < master.poweroff_expected:
+            raise ValueError(
+                f"takes {master.poweroff_expected:g} s to power off (poweroff_expected), but its power is cut after"
+                f" {ups.outlet_off_delay:g} s (ups.outlet_off_delay); raise outlet_off_delay"
+            )
+        return master
+
+    @field_validator("workers", "nas")
+    @classmethod
+    def _every_address_is_its_own(cls, value: _Value, info: ValidationInfo) -> _Value:
+        others = info.data.get("workers", ()) if info.field_name == "nas" else ()
+        taken = {(worker.host, worker.port): worker.name for worker in others}
+        for _, machine in _machines(value):
+            if not isinstance(machine, WorkerSettings | NasSettings) or machine.host is None:
+                continue
+            address = (machine.host, machine.port)
+            if address in taken:
+                raise ValueError(
+                    f"{taken[address]} and {machine.name} have the same address {machine.host}:{machine.port};"
+                    " give every machine its own"
+                )
+            taken[address] = machine.name
+        return value
+
     @field_validator("workers", "nas", "loads")
     @classmethod
     def _every_name_is_its_own(cls, value: _Value, info: ValidationInfo) -> _Value:
@@ -270,9 +298,7 @@ class Settings(BaseSettings):
         return value
 
 
-def _machines(
-    value: object,
-) -> list[tuple[tuple[int, ...], Machine]]:
+def _machines(value: object) -> list[tuple[tuple[int, ...], Machine]]:
     """The machines in a field's value, each with its index if the field is a list."""
     match value:
         case MasterSettings() | WorkerSettings() | NasSettings() | LoadSettings():

@@ -102,6 +102,7 @@ def shutdown_document(
     progress: Sequence[StepProgress],
     at: str | None,
     now: float,
+    committed: bool = False,
 ) -> Document:
     """Where the running plan, or the last one, stands: each step in the plan's order, times relative to `at`."""
     return {
@@ -110,6 +111,7 @@ def shutdown_document(
         "phase": phase,
         "outage": outage,
         "reason": reason,
+        "committed": committed,
         "steps": [_step(step, now) for step in progress],
     }
 

@@ -10,7 +10,6 @@ import math
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from upsd.domain.power import PowerState, RuntimeEstimate
 from upsd.power import PowerView, observe, tick
 from upsd.shutdown.budget import critical_path_s
 from upsd.shutdown.conductor import Phase
@@ -21,7 +20,7 @@ from upsd.ups import battery
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from upsd.domain.power import Event, Reading, UpsIdentity
+    from upsd.domain.power import Event, Reading, RuntimeEstimate, UpsIdentity
     from upsd.power import PowerRules
     from upsd.shutdown.conductor import Conductor
     from upsd.shutdown.journal import Unfinished
@@ -30,7 +29,8 @@ if TYPE_CHECKING:
 
 # A shutdown that passed its point of no return before we were restarted goes on after this, with or without a reading.
 _RESUME_BLIND_S = 10.0
-_READINGS_TO_BELIEVE = 2
+# How long a small UPS is trusted to last once it has said that its battery is low; nobody documents it.
+_AFTER_LOW_S = 120.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,16 +77,22 @@ class Supervisor:
         self._trigger: Trigger | None = None
         self._charge = battery.Charge(at=now)
         self._ends = (-math.inf, -math.inf)
+        self._low_end = math.inf
+        self._began_on_battery = False
         self.view = PowerView(heard_at=now)
         self.identity: UpsIdentity | None = None
         self.warnings: tuple[str, ...] = ()
 
     def hear(self, reading: Reading) -> None:
         """Follow one reading."""
+        first = self.view.reading is None
         self.view, events = observe(self.view, reading, self._rules.power)
+        # Nobody knows for how long it was so before we came.
+        self._began_on_battery = self.view.lost_at is not None and (first or self._began_on_battery)
+        self._low_end = min(self._low_end, reading.at + _AFTER_LOW_S) if self.view.low else math.inf
         self._ends = (self._ends[1], reading.at + self._estimate(reading.at).low_s)
         self._follow(reading.at, events)
-        if self._on_mains():
+        if self.view.on_mains:
             self._conductor.mains_back()
 
     def tick(self, now: float) -> None:
@@ -102,14 +108,24 @@ class Supervisor:
         return now + self.runtime(now).low_s - self._rules.trigger.reserve_s
 
     def runtime(self, now: float) -> RuntimeEstimate:
-        """How long the battery carries what is still on; one reading alone can't make it shorter."""
+        """How long the battery carries what is still on.
+
+        One reading alone can't make it shorter, and silence can't make it longer.
+        """
         estimate = self._estimate(now)
-        low_s = max(estimate.low_s, self._ends[0] - now) if not self.view.silent else estimate.low_s
+        known = max(self._ends)
+        if not self.view.silent:
+            low_s = max(estimate.low_s, self._ends[0] - now)
+        else:
+            low_s = min(estimate.low_s, known - now) if math.isfinite(known) else estimate.low_s
+        low_s = max(0.0, min(low_s, self._low_end - now))
         return replace(estimate, low_s=low_s, expected_s=max(estimate.expected_s, low_s))
 
     def _estimate(self, now: float) -> RuntimeEstimate:
         fresh = None if self.view.silent else self.view.reading
         on_battery_s = None if self.view.lost_at is None else now - self.view.lost_at
+        if self._began_on_battery:
+            on_battery_s = math.inf
         facts = self._facts(self.identity)
         charge = self._charge_at(now, facts)
         return battery.estimate(charge, self._watts(), facts, reading=fresh, on_battery_s=on_battery_s)
@@ -148,12 +164,12 @@ class Supervisor:
             return
         self._trigger = evaluate(supply, self._rules.trigger, self._trigger)
         if self._trigger and self._trigger.fires:
-            self._unfinished = None
-            self._conductor.start(self._trigger.reason)
+            unfinished, self._unfinished = self._unfinished, None
+            self._conductor.start(self._trigger.reason, owed=unfinished.began if unfinished else ())
 
     def _settle_unfinished(self, unfinished: Unfinished, now: float) -> None:
         """Act on what the journal left open, but never without a live reading that confirms it."""
-        on_mains = self._on_mains()
+        on_mains = self.view.on_mains
         this_boot = unfinished.boot_id == self._boot_id
         blind = now - self._started_at > _RESUME_BLIND_S
         if this_boot and (self.view.confirmed or (unfinished.committed and (on_mains or blind))):
@@ -165,9 +181,6 @@ class Supervisor:
         else:
             return
         self._unfinished = None
-
-    def _on_mains(self) -> bool:
-        return self.view.state is PowerState.ON_LINE and self.view.believed >= _READINGS_TO_BELIEVE
 
     def _supply(self, now: float) -> Supply | None:
         if self.view.lost_at is None or not self.view.confirmed:
@@ -194,7 +207,6 @@ class Supervisor:
         return self._told_watts() or sum(watts for machine, watts in self._rules.watts.items() if machine not in off)
 
     def _told_watts(self) -> float:
-        # Small Riellos report a load of 0 whatever hangs on them, so 0 is no reading.
         reading, identity = self.view.reading, self.identity
         if not reading or not reading.load_percent or not identity or not identity.real_power_w:
             return 0.0

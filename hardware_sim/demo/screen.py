@@ -10,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from hardware_sim.demo.subscriber import event_line
+from hardware_sim.demo.verdict import pods_to_end
 from hardware_sim.machines import MachineState
 
 if TYPE_CHECKING:
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from hardware_sim.rack import SimulatedRack
 
 WIDTH: Final = 100
+HEIGHT: Final = 34
 _LEFT: Final = 40
 _EVENTS_SHOWN: Final = 7
 
@@ -26,7 +28,7 @@ _STEP_STYLES: Final = {
     "pending": ("·", "dim"),
     "running": ("▶", "bold cyan"),
     "done": ("✓", "green"),
-    "forced": ("✓", "yellow"),
+    "forced": ("!", "bold yellow"),
     "failed": ("✗", "bold red"),
     "timed-out": ("✗", "bold red"),
     "cancelled": ("✗", "yellow"),
@@ -45,14 +47,35 @@ _POWER_WORDS: Final = {
 }
 
 
-def draw(rack: SimulatedRack, subscriber: Subscriber, *, after_s: float, caption: str) -> RenderableType:
+def draw(rack: SimulatedRack, subscriber: Subscriber, *, after_s: float) -> RenderableType:
     """One picture of the rack."""
+    caption = _caption(rack, subscriber)
     columns = Table.grid(padding=(0, 1))
     columns.add_column(width=_LEFT)
     columns.add_column(width=WIDTH - _LEFT - 2)
     columns.add_row(Group(_supply(rack, subscriber), _machines(rack)), _steps(subscriber))
     title = Text.assemble((f" {after_s:5.1f} s  ", "bold"), (caption, "bold"))
     return Group(title, columns, _events(subscriber))
+
+
+def _caption(rack: SimulatedRack, subscriber: Subscriber) -> str:
+    """What happens now, in words."""
+    heard = {event["event_type"] for _, event in subscriber.events}
+    if rack.outlets_cut.is_set():
+        return "the UPS has cut its outlets"
+    if rack.master.state is MachineState.OFF:
+        return "everybody is off; the UPS will cut its outlets in some seconds"
+    if rack.master.state is MachineState.STOPPING:
+        return "the master goes off, and the daemon with it"
+    if "point_of_no_return" in heard:
+        return "past the point of no return: the shutdown runs to its end"
+    if "shutdown_started" in heard:
+        return "the shutdown has started (here after 4 s; by default as late as the battery allows)"
+    if not rack.device.mains_usable:
+        return "the mains is gone"
+    if subscriber.state.get("power") == "on_line":
+        return "all is well; the mains will be cut"
+    return "the rack starts"
 
 
 def _supply(rack: SimulatedRack, subscriber: Subscriber) -> Panel:
@@ -88,9 +111,8 @@ def _machines(rack: SimulatedRack) -> Panel:
     cluster = rack.kubernetes.cluster
     nodes = [node["metadata"]["name"] for node in cluster.store.items("nodes")]
     cordoned = sum(cluster.is_cordoned(node) for node in nodes)
-    pods = sum(len(cluster.pods_on(node)) for node in nodes)
     table.add_row("")
-    table.add_row("k3s", f"{pods} pods on nodes", "")
+    table.add_row("k3s", f"{len(list(pods_to_end(rack)))} pods to end", "")
     table.add_row("", f"{cordoned} of {len(nodes)} cordoned", "")
     table.add_row("NAS", f"{rack.nas.unflushed} to flush", "")
     return Panel(table, title="the rack", title_align="left", width=_LEFT)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 from rich.console import Console
 from rich.live import Live
 
-from hardware_sim.demo.screen import WIDTH, draw
+from hardware_sim.demo.screen import HEIGHT, WIDTH, draw
 from hardware_sim.demo.subscriber import Subscriber, event_line
 from hardware_sim.demo.verdict import judge
 from hardware_sim.rack import WATTS, SimulatedRack
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
 _CALM_S: Final = 2.0
-_LIMIT_S: Final = 80.0
+_LIMIT_S: Final = 57.0
 _AFTERMATH_S: Final = 1.0
 _FRAME_S: Final = 0.25
 
@@ -43,11 +43,16 @@ delete_grace = "2s"
 
 def run(*, plain: bool) -> int:
     """Run the demo; 0 if its verdict is clean."""
+    console = Console(highlight=False)
+    if not plain and (console.width < WIDTH or console.height < HEIGHT):
+        console.print(f"The picture needs {WIDTH} columns and {HEIGHT} rows; here are lines instead.")
+        plain = True
     directory = Path(tempfile.mkdtemp(prefix="upsd-demo-"))
     console = Console(width=WIDTH, highlight=False, soft_wrap=plain)
     try:
         clean = asyncio.run(_play(directory, console, plain=plain))
     except KeyboardInterrupt:
+        shutil.rmtree(directory, ignore_errors=True)
         console.print("stopped")
         return 130
     if clean:
@@ -71,15 +76,16 @@ async def _play(directory: Path, console: Console, *, plain: bool) -> bool:
         for machine in rack.machines.values():
             machine.on_change(lambda changed: tell(f"machine: {changed.name} {changed.state.value}"))
         following = asyncio.create_task(subscriber.follow(began_at))
-        stage = _Stage()
         cut = False
-        async with _screen(rack, subscriber, stage, began_at, console, shown=not plain):
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(_LIMIT_S):
-                    await _outage(rack, subscriber, stage, tell)
-                    cut = True
-        following.cancel()
-        await asyncio.gather(following, return_exceptions=True)
+        try:
+            async with _screen(rack, subscriber, began_at, console, shown=not plain):
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(_LIMIT_S):
+                        await _outage(rack, subscriber, tell)
+                        cut = True
+        finally:
+            following.cancel()
+            await asyncio.gather(following, return_exceptions=True)
         verdict = judge(rack, outlets_cut=cut, full_load_w=sum(WATTS.values()))
     console.print()
     for good, line in verdict.lines:
@@ -89,29 +95,20 @@ async def _play(directory: Path, console: Console, *, plain: bool) -> bool:
     return verdict.clean
 
 
-class _Stage:
-    """What happens now, in words."""
-
-    caption = "the rack starts"
-
-
-async def _outage(rack: SimulatedRack, subscriber: Subscriber, stage: _Stage, tell: Callable[[str], None]) -> None:
+async def _outage(rack: SimulatedRack, subscriber: Subscriber, tell: Callable[[str], None]) -> None:
     await subscriber.until(lambda: subscriber.state.get("power") == "on_line")
-    stage.caption = "all is well; the mains will be cut"
     tell("the daemon reads the UPS: on line")
     await asyncio.sleep(_CALM_S)
     rack.device.cut_mains()
-    stage.caption = "the mains is gone"
     tell("the mains is cut")
     await rack.outlets_cut.wait()
-    stage.caption = "the UPS has cut its outlets"
     tell("the UPS has cut its outlets")
     await asyncio.sleep(_AFTERMATH_S)
 
 
 @contextlib.asynccontextmanager
 async def _screen(
-    rack: SimulatedRack, subscriber: Subscriber, stage: _Stage, began_at: float, console: Console, *, shown: bool
+    rack: SimulatedRack, subscriber: Subscriber, began_at: float, console: Console, *, shown: bool
 ) -> AsyncIterator[None]:
     """Draw until the block ends; the last picture stays."""
     if not shown:
@@ -120,7 +117,7 @@ async def _screen(
     loop = asyncio.get_running_loop()
 
     def picture() -> Any:
-        return draw(rack, subscriber, after_s=loop.time() - began_at, caption=stage.caption)
+        return draw(rack, subscriber, after_s=loop.time() - began_at)
 
     async def redraw(live: Live) -> None:
         while True:

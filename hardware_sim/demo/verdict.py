@@ -50,13 +50,14 @@ def _machine_line(machine: SimulatedMachine) -> tuple[bool, str]:
 
 
 def _pods_line(rack: SimulatedRack) -> tuple[bool, str]:
-    left = sorted(_names(rack))
+    left = sorted(pods_to_end(rack))
     if left:
         return False, f"pods still bound to nodes: {', '.join(left)}"
     return True, "every pod that a drain ends had ended, and nothing was rescheduled"
 
 
-def _names(rack: SimulatedRack) -> Iterable[str]:
+def pods_to_end(rack: SimulatedRack) -> Iterable[str]:
+    """The pods on nodes that a drain ends: neither of DaemonSets, nor mirrors, nor finished."""
     for node in rack.kubernetes.cluster.store.items("nodes"):
         for pod in rack.kubernetes.cluster.pods_on(node["metadata"]["name"]):
             owners = [owner["kind"] for owner in pod["metadata"].get("ownerReferences", ())]

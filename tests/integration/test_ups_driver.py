@@ -104,7 +104,7 @@ async def test_an_iplug_is_identified_and_read_with_unknown_as_none(bench: Bench
     assert (identity.model, identity.battery_voltage_v, identity.battery_capacity_ah) == ("USV5", 12, 7)
     assert identity.serial is None
     assert (reading.charge_percent, reading.runtime_s, reading.temperature_c) == (None, None, None)
-    assert reading.load_percent == 0
+    assert reading.load_percent is None
     assert not reading.on_battery
     assert reading.input_voltage_v == 230
 

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from hardware_sim.memory_world import MemoryWorld
     from upsd.domain.power import Event, Scalar
+    from upsd.shutdown.journal import Unfinished
 
 WORKERS = ("pi4-a", "pi4-b", "pi3")
 WORKER_W = 7.0
@@ -45,6 +46,7 @@ class Outage:
     trigger: TriggerRules
     silent_from: float = float("inf")
     silent_until: float = float("inf")
+    unfinished: Unfinished | None = None
     events: list[Event] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -88,7 +90,7 @@ class Outage:
             self.conductor,
             facts=lambda _: BatteryFacts(12.0, 7.0, 0.7, 0.8, 10.0),
             emit=self.events.append,
-            unfinished=None,
+            unfinished=self.unfinished,
             boot_id="boot",
             now=asyncio.get_running_loop().time(),
         )

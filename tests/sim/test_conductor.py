@@ -273,3 +273,29 @@ async def test_a_trigger_during_an_abort_or_a_recovery_starts_a_shutdown(
     assert unfinished is not None
     assert unfinished.reason == "battery-low"
     assert "uncordon" not in unfinished.ended
+
+
+async def test_cordons_that_could_not_be_taken_back_are_tried_again(daemon: Daemon, rack: MemoryRack) -> None:
+    """A cluster does not stay cordoned for ever because its API was away for longer than an abort waits."""
+    for name in (*rack.hosts, MASTER):
+        rack.cluster.refused[f"web/{name}-0"] = 600.0
+    daemon.conductor.start("on-battery")
+    await daemon.step(f"drain {MASTER}", StepState.RUNNING)
+    rack.cluster.faults.fail("*", for_s=1000)
+    daemon.conductor.mains_back()
+    await daemon.phase(Phase.IDLE)
+    assert rack.cluster.cordoned()
+    await asyncio.sleep(1000)
+    daemon.conductor.mains_back()
+    await daemon.phase(Phase.ABORTING)
+    await daemon.phase(Phase.IDLE)
+    assert rack.cluster.cordoned() == set()
+
+
+async def test_what_an_earlier_boot_left_is_undone_with_this_outage(daemon: Daemon, rack: MemoryRack) -> None:
+    """The mains comes back before the new shutdown has touched anything; the old cordons go all the same."""
+    await rack.cluster.cordon("pi4-a", "o0")
+    daemon.conductor.start("on-battery", owed={"cordon"})
+    daemon.conductor.mains_back()
+    await daemon.phase(Phase.IDLE)
+    assert rack.cluster.cordoned() == set()

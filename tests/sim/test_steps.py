@@ -312,3 +312,12 @@ async def test_a_master_that_refuses_is_asked_again_soon(bench: Workbench, rack:
     await bench.do(StepKind.HOST_POWEROFF, MASTER, expected_s=40, minimum_s=40, limit_s=60)
     assert rack.first(f"poweroff {MASTER}") - start < 8
     assert "not authorized" in bench.said
+
+
+async def test_a_machine_that_was_never_heard_of_is_not_confirmed_off(bench: Workbench) -> None:
+    """It may run on behind a dead switch, with data for a NAS that is about to go."""
+    use(bench, "-")
+    progress = await bench.do(StepKind.CONFIRM_OFF, "pi4-a", expected_s=10, limit_s=60)
+    assert progress.state is StepState.FAILED
+    assert "never answered" in progress.detail
+    assert took_s(progress) == pytest.approx(20, abs=1.5)

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import json
+from dataclasses import replace
 
 import pytest
 
 from hardware_sim.memory_world import MemoryWorld
 from tests.sim.outages import Outage, rules
 from upsd.domain.power import Reading
+from upsd.shutdown.conductor import Phase
+from upsd.shutdown.journal import replay
 
 
 def on_battery(at: float, runtime_s: int | None = None) -> Reading:
@@ -54,3 +58,46 @@ async def test_unknown_supply_shows_no_old_reading(outage: Outage) -> None:
     assert snapshot.power == "unknown"
     assert snapshot.reading is None
     assert snapshot.on_battery_s == pytest.approx(10.0)
+
+
+async def test_silence_does_not_make_the_battery_fuller(outage: Outage) -> None:
+    """What was known of it before the cable fell out still counts."""
+    for at in range(100, 103):
+        outage.supervisor.hear(replace(on_battery(float(at)), battery_voltage_v=11.0))
+    before = outage.supervisor.battery_end_at(102.0)
+    outage.supervisor.tick(120.0)
+    assert outage.supervisor.view.silent
+    assert outage.supervisor.battery_end_at(120.0) <= before
+    await outage.conductor.close()
+
+
+async def test_a_low_battery_shortens_the_deadlines(outage: Outage) -> None:
+    """A model that still believes in many minutes is not asked any more."""
+    for at in range(15, 18):
+        outage.supervisor.hear(replace(on_battery(float(at), runtime_s=3600), battery_low=True))
+    assert outage.supervisor.battery_end_at(17.0) <= 15.0 + 120.0
+    assert "shutdown_started" in outage.names()
+    await outage.conductor.close()
+
+
+@pytest.mark.parametrize(("committed", "began"), [(False, "uncordon"), (True, "poweroff pi4-a")])
+async def test_a_daemon_that_starts_on_mains_powers_nothing_off_that_was_being_undone(
+    committed: bool,  # noqa: FBT001
+    began: str,
+) -> None:
+    """A recovery that was interrupted by a restart is a recovery, not a reason to shut the rack down."""
+    records = [
+        {"record": "outage", "outage": "o1", "reason": "on-battery", "boot_id": "boot"},
+        {"record": "step", "step": began, "state": "running", "commits": committed},
+        {"record": "undoing", "outage": "o1"},
+    ]
+    outage = Outage(MemoryWorld(), rules(), unfinished=replay(json.dumps(record) for record in records))
+    for at in range(5):
+        outage.supervisor.hear(
+            Reading(at=float(at), output_powered=True, on_battery=False, battery_low=False, input_voltage_v=230)
+        )
+    async with asyncio.timeout(1000):
+        while outage.conductor.phase is not Phase.IDLE:  # noqa: ASYNC110  # its time jumps
+            await asyncio.sleep(1)
+    assert "shutdown_resumed" not in outage.names()
+    assert not any(what.startswith("poweroff") for what in outage.world.rack.did())

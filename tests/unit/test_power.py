@@ -342,3 +342,18 @@ def test_no_story_of_the_supply_contradicts_itself(story: list[tuple[float, Read
         assert (view.silent or view.reading is None) == (view.state is PowerState.UNKNOWN)
     turns = [name for name in watch.names if name in {"mains_lost", "mains_back"}]
     assert turns == ["mains_lost", "mains_back"] * (len(turns) // 2) + ["mains_lost"] * (len(turns) % 2)
+
+
+def test_a_test_flag_does_not_end_an_outage(watch: Watch) -> None:
+    """In a brown-out that was confirmed, a UPS that says "test" while it stays on battery is still in it."""
+    watch.hear(*(lost(at, input_voltage_v=120) for at in range(6)))
+    assert watch.view.confirmed
+    watch.hear(*(lost(at, input_voltage_v=120, test_in_progress=True) for at in range(6, 10)))
+    assert watch.view.confirmed
+    assert "mains_back" not in watch.names
+
+
+def test_a_figure_that_is_always_impossible_is_reported_once(watch: Watch) -> None:
+    """One odd field does not flood the broker."""
+    watch.hear(*(reading(at, temperature_c=200) for at in range(5)))
+    assert watch.names.count("reading_rejected") == 1

@@ -33,7 +33,7 @@ def status_lines(state: dict[str, Any], shutdown: dict[str, Any], paint: Paint) 
         *_row("Battery", _battery(state)),
         *_row("Runtime", _runtime(state["runtime"])),
         *_row("Plan", _plan(state["plan"])),
-        *_row("Next", _next(state)),
+        *_row("Next", _next(state, shutdown)),
     ]
     for number, warning in enumerate(state["warnings"]):
         lines += _row("" if number else "Warnings", plain(warning), lambda text: paint(text, "yellow"))
@@ -43,7 +43,7 @@ def status_lines(state: dict[str, Any], shutdown: dict[str, Any], paint: Paint) 
 
 
 def _row(label: str, text: str, decorate: Callable[[str], str] = str) -> list[str]:
-    wrapped = textwrap.wrap(text, WIDTH - INDENT) or [""]
+    wrapped = textwrap.wrap(text, WIDTH - INDENT, break_on_hyphens=False) or [""]
     return [f"{label if not index else '':<{INDENT}}{decorate(line)}" for index, line in enumerate(wrapped)]
 
 
@@ -97,10 +97,12 @@ def _plan(plan: dict[str, Any] | None) -> str:
     return f"a shutdown takes {duration(plan['expected_s'])} ({duration(plan['minimum_s'])} when forced)"
 
 
-def _next(state: dict[str, Any]) -> str:
+def _next(state: dict[str, Any], shutdown: dict[str, Any]) -> str:
     phase, power = state["phase"], state["power"]
     under_way = {
-        "shutting-down": "the shutdown below runs to its end",
+        "shutting-down": "the point of no return is passed: the shutdown runs to its end"
+        if shutdown.get("committed")
+        else "mains back before the first power-off would undo what was done",
         "aborting": "mains is back: what the shutdown did is being undone",
         "recovering": "the rack is being brought back",
         "finished": "the shutdown is complete: this machine goes off",

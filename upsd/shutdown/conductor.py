@@ -44,6 +44,7 @@ class Phase(enum.StrEnum):
     RECOVERING = "recovering"
 
 
+_RETRY_S = 300.0
 _GOOD = frozenset({StepState.DONE, StepState.FORCED})
 
 
@@ -89,6 +90,7 @@ class Conductor:
         self._resumed: Unfinished | None = None
         self._owed: frozenset[str] = frozenset()
         self._finished_at = math.inf
+        self._retry_at, self._retry_outage = math.inf, ""
         self.journal_problem: str | None = None
         self.plan: Plan = shutdown_plan(shape)
         self.phase = Phase.IDLE
@@ -123,8 +125,12 @@ class Conductor:
         """Whether a shutdown could start now: none runs or has run to its end."""
         return self.phase not in {Phase.SHUTTING_DOWN, Phase.FINISHED}
 
-    def start(self, reason: str) -> None:
-        """Start the shutdown; what else runs (an abort, a recovery) is called off for it."""
+    def start(self, reason: str, *, owed: Collection[str] = ()) -> None:
+        """Start the shutdown; what else runs (an abort, a recovery) is called off for it.
+
+        `owed` are steps that an outage before it began and nobody has undone.
+        """
+        self._owed |= frozenset(owed)
         self.outage, self.reason = self._name_outage(), reason
         self._emit(Event("shutdown_started", Severity.CRITICAL, {"outage": self.outage, "reason": reason}))
         self._switch(Phase.SHUTTING_DOWN, partial(self._begin, self.outage))
@@ -150,6 +156,8 @@ class Conductor:
             self.undo(self.outage, began)
         elif self.phase is Phase.FINISHED and asyncio.get_running_loop().time() - self._finished_at > self._linger_s:
             self.recover(self.outage or "")
+        elif self.phase is Phase.IDLE and asyncio.get_running_loop().time() >= self._retry_at:
+            self.undo(self._retry_outage, ())
 
     def undo(self, outage: str, began: Collection[str]) -> None:
         """Undo a shutdown that has not passed its point of no return."""
@@ -207,6 +215,9 @@ class Conductor:
             how = "recovered" if plan.purpose is PlanPurpose.RECOVERY else "aborted"
             await self._record({"record": "closed", "outage": outage, "how": how})
             self._owed = frozenset()
+            self._retry_at = math.inf
+        else:
+            self._retry_at, self._retry_outage = asyncio.get_running_loop().time() + _RETRY_S, outage
         name = "recovery_finished" if plan.purpose is PlanPurpose.RECOVERY else "abort_finished"
         severity = Severity.CRITICAL if bad else Severity.INFO
         self._emit(Event(name, severity, {"outage": outage, "not_done": ", ".join(bad) or None}))

@@ -145,6 +145,9 @@ class Engine:
         await self._record(
             {"record": "step", "step": step.id, "state": StepState.RUNNING.value, "commits": step.commits}
         )
+        # A slow disk costs the plan time, but not the step: it still gets what it must have.
+        context.started_at = asyncio.get_running_loop().time()
+        context.deadline_at = max(context.deadline_at, context.started_at + step.minimum_s)
         try:
             async with asyncio.timeout_at(context.deadline_at) as context.guard:
                 return await self._performers[step.kind](step, context)

@@ -33,12 +33,11 @@ class JournalError(Exception):
 class Unfinished:
     """An outage that the journal does not show closed.
 
-    `started_at` is an ISO date; `began` and `ended` are step ids, the ended ones with success.
+    `began` and `ended` are step ids, the ended ones with success.
     """
 
     outage: str
     reason: str
-    started_at: str
     boot_id: str
     committed: bool = False
     began: frozenset[str] = frozenset()
@@ -69,12 +68,12 @@ def _replay_one(outage: Unfinished | None, record: Mapping[str, str]) -> Unfinis
         case "outage":
             # What an outage before it began and nobody has undone yet is still to be undone.
             began = outage.began if outage else frozenset()
-            return Unfinished(record["outage"], record["reason"], record["at"], record["boot_id"], began=began)
+            return Unfinished(record["outage"], record["reason"], record["boot_id"], began=began)
         case "closed":
             return None
         case "undoing" if outage:
             # A shutdown that is taken up again after this must do everything again.
-            return replace(outage, ended=frozenset())
+            return replace(outage, ended=frozenset(), committed=False)
         case "step" if outage:
             step, state = record["step"], StepState(record["state"])
             return replace(

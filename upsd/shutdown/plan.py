@@ -14,6 +14,11 @@ if TYPE_CHECKING:
     from collections.abc import Collection
 
 _WHOLE = {"rack", "cluster", "ups"}
+# To connect to a slow machine, log in and have a command accepted; to have two commands accepted at 1200 baud behind
+# a poll.
+_LOGIN_S = 6.0
+_OUTLET_CYCLE_S = 5.0
+_CORDON_MINIMUM_S = 3.0
 _CONFIRM_MINIMUM_S = 3.0
 _MOUNT_LIMIT_S = 600.0
 
@@ -74,7 +79,7 @@ def shutdown_plan(rack: RackShape) -> Plan:
     if rack.storage:
         steps += _storage_steps(rack.storage, last)
         last = (steps[-1].id,)
-    steps.append(_step(StepKind.OUTLET_CYCLE, "ups", last, 2.0, 1.0, 20.0))
+    steps.append(_step(StepKind.OUTLET_CYCLE, "ups", last, _OUTLET_CYCLE_S, _OUTLET_CYCLE_S, 20.0))
     steps.append(
         _step(
             StepKind.HOST_POWEROFF, master.name, ("outlet-cycle",), master.poweroff_s, master.poweroff_s, master.limit_s
@@ -113,7 +118,7 @@ def _cluster_steps(cluster: ClusterShape, nodes: list[str]) -> list[Step]:
         "cluster",
         ("announce",),
         cluster.cordon_s,
-        1.0,
+        _CORDON_MINIMUM_S,
         max(15.0, 3 * cluster.cordon_s),
         inverse=StepKind.UNCORDON,
     )
@@ -134,7 +139,7 @@ def _cluster_steps(cluster: ClusterShape, nodes: list[str]) -> list[Step]:
 
 
 def _host_off(host: HostShape, needs: tuple[str, ...]) -> list[Step]:
-    poweroff = _step(StepKind.POWEROFF, host.name, needs, 2.0, 2.0, min(30.0, host.limit_s))
+    poweroff = _step(StepKind.POWEROFF, host.name, needs, _LOGIN_S, _LOGIN_S, min(30.0, host.limit_s))
     confirm = _step(
         StepKind.CONFIRM_OFF,
         host.name,

@@ -250,7 +250,8 @@ def reading_from(report: StatusReport, at: float) -> Reading:
         input_voltage_v=report.input_voltage_v,
         output_frequency_hz=_tenths(report.output_frequency_dhz),
         output_voltage_v=report.output_voltage_v,
-        load_percent=report.load_percent,
+        # Small Riellos report 0 whatever hangs on them, so 0 says nothing.
+        load_percent=report.load_percent or None,
         bypass_frequency_hz=_tenths(report.bypass_frequency_dhz),
         bypass_voltage_v=report.bypass_voltage_v,
         battery_voltage_v=_tenths(report.battery_voltage_dv),

@@ -42,10 +42,11 @@ class Rack:
 
 def performers(rack: Rack) -> dict[StepKind, Performer]:
     """Who does each kind of step in this rack."""
+    acknowledged: set[str] = set()
     table: dict[StepKind, Performer] = {
         StepKind.ANNOUNCE: Announce(rack.emit),
-        StepKind.POWEROFF: Poweroff(rack.machines),
-        StepKind.CONFIRM_OFF: ConfirmOff(rack.machines),
+        StepKind.POWEROFF: Poweroff(rack.machines, acknowledged),
+        StepKind.CONFIRM_OFF: ConfirmOff(rack.machines, acknowledged),
         StepKind.OUTLET_CYCLE: OutletCycle(rack.outlets, rack.outlet_off_delay_s, rack.outlet_restore_delay_min),
         StepKind.HOST_POWEROFF: HostPoweroff(rack.local_host),
     }

@@ -26,30 +26,37 @@ _USUAL_TIMES = 2.0
 class ConfirmOff:
     """Calls the machine's SSH port until nothing comes back; asks once more for the power-off at half time.
 
-    Silence several times in a row is off. Refused connections are not: sshd ends long before the kernel does. They
-    count once the machine has had twice the time that it usually takes.
+    Silence several times in a row is off, if the machine was heard of in this outage, on its port or by taking the
+    command; one that never was may as well be cut from the network. Refused connections are not off: sshd ends long
+    before the kernel does. They count once the machine has had twice the time that it usually takes.
     """
 
     machines: Mapping[str, RemoteMachine]
+    acknowledged: set[str]
 
     async def __call__(self, step: Step, context: StepContext) -> Outcome:
         """Do the step."""
         loop, machine = asyncio.get_running_loop(), self.machines[step.target]
         in_a_row: dict[PortAnswer, int] = {}
         asked_at, asked_again = context.started_at, False
+        heard_of = step.target in self.acknowledged
         context.say("still up")
         while True:
             await asyncio.sleep(_POLL_S)
             try:
                 answer = await machine.host.call_port()
                 in_a_row = {answer: in_a_row.get(answer, 0) + 1}
+                heard_of = heard_of or answer is not PortAnswer.SILENT
             except RackError as error:
                 # That nobody can tell is no silence.
                 in_a_row = {}
                 context.say(str(error))
-            if in_a_row.get(PortAnswer.SILENT, 0) >= _IN_A_ROW:
-                return _outcome("off", asked_again=asked_again)
             long_ago = loop.time() >= asked_at + _USUAL_TIMES * step.expected_s
+            if in_a_row.get(PortAnswer.SILENT, 0) >= _IN_A_ROW:
+                if heard_of:
+                    return _outcome("off", asked_again=asked_again)
+                if long_ago:
+                    return Outcome(StepState.FAILED, "never answered: it was off before, or is cut from the network")
             if long_ago and in_a_row.get(PortAnswer.REFUSES, 0) >= _IN_A_ROW:
                 return _outcome("off by its usual time: refuses connections", asked_again=asked_again)
             half_time = (context.started_at + context.deadline_at) / 2

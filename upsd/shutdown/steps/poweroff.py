@@ -42,8 +42,10 @@ class Poweroff:
     """Sends the power-off command to the step's machine."""
 
     machines: Mapping[str, RemoteMachine]
+    acknowledged: set[str]
 
     async def __call__(self, step: Step, context: StepContext) -> Outcome:
         """Do the step."""
         await persist(context, self.machines[step.target].ask_to_power_off, tries=_TRIES)
+        self.acknowledged.add(step.target)
         return Outcome()
