@@ -30,14 +30,14 @@ _POLL_INTERVAL_S = 1.0
 
 
 def as_installed(directory: Path) -> dict[str, str]:
-    """The environment in which the daemon is as the unit starts it: without docstrings, and without the `sim` extra.
+    """The environment in which the daemon is as the unit starts it: lean, and without the `sim` extra.
 
     structlog would load rich, which is here only for the demo's screen.
     """
     absent = directory / "absent"
     absent.mkdir(exist_ok=True)
     (absent / "rich.py").write_text("raise ImportError", encoding="ascii")
-    return {"PYTHONOPTIMIZE": "2", "PYTHONPATH": str(absent)}
+    return {"PYTHONOPTIMIZE": "2", "PYTHONNODEBUGRANGES": "1", "PYTHONPATH": str(absent)}
 
 
 @contextlib.asynccontextmanager

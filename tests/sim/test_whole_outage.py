@@ -38,7 +38,7 @@ def break_something(world: MemoryWorld, fault: tuple[str, str, str]) -> None:
     getattr(faults, kind)(operation)
 
 
-@settings(max_examples=60, deadline=None, print_blob=True, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow])
 @given(
     health=st.floats(0.6, 1.0),
     fault=FAULTS,
