@@ -113,11 +113,11 @@ class Supervisor:
         One reading alone can't make it shorter, and silence can't make it longer.
         """
         estimate = self._estimate(now)
-        known = max(self._ends)
+        low_s = estimate.low_s
         if not self.view.silent:
-            low_s = max(estimate.low_s, self._ends[0] - now)
-        else:
-            low_s = min(estimate.low_s, known - now) if math.isfinite(known) else estimate.low_s
+            low_s = max(low_s, self._ends[0] - now)
+        elif self.view.lost_at is not None:
+            low_s = min(low_s, max(self._ends) - now)
         low_s = max(0.0, min(low_s, self._low_end - now))
         return replace(estimate, low_s=low_s, expected_s=max(estimate.expected_s, low_s))
 

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import shutil
 import stat
 import subprocess
 from dataclasses import dataclass, field
@@ -10,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.integration.brokers import program
 from upsd.domain.rack import PortAnswer, RackError
 from upsd.rack.storage import MountedNas, mount_unit, mounted_at
 
@@ -256,10 +256,9 @@ def test_a_mount_unit_is_named_as_systemd_names_it(path: str) -> None:
     assert mount_unit(Path(path)) == UNITS[path]
 
 
-@pytest.mark.skipif(shutil.which("systemd-escape") is None, reason="systemd is not installed")
 @pytest.mark.parametrize("path", UNITS)
 def test_the_names_are_those_of_systemd_escape(path: str) -> None:
     """The table above is not our opinion."""
-    asked = ["systemd-escape", "--path", "--suffix=mount", path]
+    asked = [program("systemd-escape", "systemd"), "--path", "--suffix=mount", path]
     answer = subprocess.run(asked, check=True, capture_output=True, text=True, timeout=10)
     assert answer.stdout.strip() == UNITS[path]

@@ -139,9 +139,11 @@ class UsbPort:
         deadline = self._clock() + timeout_s
         try:
             self._drain(deadline)
-            for report in bridge.packetise(request):
-                self._device.write(bridge.ENDPOINT_OUT, report, timeout=_TRANSFER_MS)
+            first, *others = bridge.packetise(request)
+            self._device.write(bridge.ENDPOINT_OUT, first, timeout=_TRANSFER_MS)
+            for report in others:
                 self._pause(self._packet_pause_s)
+                self._device.write(bridge.ENDPOINT_OUT, report, timeout=_TRANSFER_MS)
             return self._collect(deadline)
         except usb.core.USBError as error:
             if error.errno == errno.EPIPE:
@@ -169,10 +171,10 @@ class UsbPort:
     def _collect(self, deadline: float) -> bytes:
         assembler = FrameAssembler()
         while self._clock() < deadline:
+            self._pause(_READ_PAUSE_S)
             frame = assembler.feed(self._read())
             if frame is not None:
                 return frame
-            self._pause(_READ_PAUSE_S)
         if assembler.started:
             raise UpsError(Fault.TORN, "the UPS's reply broke off")
         raise UpsError(Fault.NO_REPLY, "the UPS does not answer")
