@@ -140,7 +140,7 @@ class Supervisor:
             power=self.view.state,
             reading=None if self.view.silent else self.view.reading,
             on_battery_s=None if self.view.lost_at is None else now - self.view.lost_at,
-            runtime=self.runtime(now),
+            runtime=self.runtime(now) if self.view.reading else None,
             plan_expected_s=critical_path_s(plan, ended=ended),
             plan_minimum_s=critical_path_s(plan, forced=True, ended=ended),
             starts_in_s=starts_in_s(supply, self._rules.trigger) if supply and self._conductor.may_start else None,

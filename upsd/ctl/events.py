@@ -28,7 +28,7 @@ def event_lines(updates: Iterable[dict[str, Any]], paint: Paint) -> Iterator[str
 
 
 def _event(document: dict[str, Any], paint: Paint) -> str:
-    fields = "".join(f"  {name}={value}" for name, value in document["fields"].items())
+    fields = "".join(f"  {name}={value}" for name, value in document["fields"].items() if value is not None)
     severity = plain(document["severity"])
     coloured = paint(f"{severity:<8}", SEVERITY_COLOURS.get(severity, "red"))
     return f"{plain(_when(document))}  {coloured}  {plain(document['event_type'] + fields)}"

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 
+from upsd import __version__
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -26,6 +28,7 @@ def build_parser() -> argparse.ArgumentParser:
         examples=("upsctl status", "upsctl events", "upsctl plan", "upsctl config check"),
         exits=("0   as asked", "1   it failed", "3   no upsd answers", "and more: see each command's help"),
     )
+    parser.add_argument("--version", action="version", version=f"upsctl {__version__}", help="show the version")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", title="commands")
 
     status = _described(

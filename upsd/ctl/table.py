@@ -86,7 +86,7 @@ def _battery(state: dict[str, Any]) -> str:
 
 def _runtime(runtime: dict[str, Any] | None) -> str:
     if runtime is None:
-        return UNKNOWN
+        return "not known before the first reading"
     source = SOURCES.get(runtime["source"], plain(runtime["source"]))
     return f"{duration(runtime['expected_s'])} (at least {duration(runtime['low_s'])}, {source})"
 
