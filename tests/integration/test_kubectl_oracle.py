@@ -6,16 +6,14 @@ import asyncio
 import os
 import re
 import shutil
+import sys
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
 from hardware_sim.kubernetes import PodTemplate, SimulatedCluster, SimulatedKubernetes, reference_cluster
 from upsd.rack.kubernetes import KubernetesCluster
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 DRAIN = ("--ignore-daemonsets", "--delete-emptydir-data", "--force")
 COMMAND_DEADLINE_S = 30.0
@@ -52,8 +50,8 @@ class Kubectl:
 
 @pytest.fixture
 def kubectl(tmp_path: Path) -> Kubectl:
-    """The kubectl on the PATH."""
-    program = shutil.which("kubectl")
+    """The kubectl on the PATH, or else the one among the locked dependencies."""
+    program = shutil.which("kubectl") or shutil.which("kubectl", path=Path(sys.executable).parent)
     if program is None:
         pytest.fail("kubectl is missing: install the package kubernetes-client")
     return Kubectl(program, tmp_path)
