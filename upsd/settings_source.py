@@ -12,6 +12,7 @@ from pydantic_settings import BaseSettings, EnvSettingsSource, TomlConfigSetting
 from pydantic_settings import SettingsError as UnreadableValueError
 
 from upsd.settings_problems import Key, SettingsError, closest_to, dotted, is_list_of_tables, table_of
+from upsd.settings_types import Variable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -111,10 +112,17 @@ def _apply_environment(sources: Sources, model: type[BaseSettings], environment:
         # One variable at a time, so that a value that is no JSON can be reported under its name.
         reader.env_vars = {name.lower(): value}
         try:
-            _merge(sources.values, reader())
+            _merge(sources.values, _as_variables(reader()))
             sources.origins[known[name]] = f"environment: {name}"
         except UnreadableValueError:
             sources.problems.append(f'environment: {name}: is not JSON; write a list such as ["a", "b"]')
+
+
+def _as_variables(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        key: _as_variables(value) if isinstance(value, dict) else Variable(value) if isinstance(value, str) else value
+        for key, value in values.items()
+    }
 
 
 def _apply_credentials(sources: Sources, directory: Path) -> None:

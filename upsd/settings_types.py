@@ -17,9 +17,17 @@ def _duration(value: object) -> object:
     return value
 
 
+class Variable(str):
+    """A value from the environment, where everything is text, also a number."""
+
+    __slots__ = ()
+
+
 def _number(value: object) -> object:
     if isinstance(value, bool):
         raise ValueError("true and false are no numbers; write a number")  # noqa: TRY004 (pydantic wants ValueError)
+    if isinstance(value, str) and not isinstance(value, Variable) and re.fullmatch(r"\s*-?[\d.]+\s*", value):
+        raise ValueError("is a number in quotes, which is text; write it without them")
     return value
 
 

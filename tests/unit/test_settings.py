@@ -456,3 +456,10 @@ def test_a_password_in_a_file_of_its_own_is_wise(path: Path, tmp_path: Path) -> 
     """A password that was put where it belongs is not complained about."""
     environment = credential(tmp_path, "upsd_mqtt_password", "p")
     assert advise(load(path, RACK + BROKER, environment), file_mode=stat.S_IFREG | 0o644) == ()
+
+
+def test_a_number_in_quotes_is_text_in_the_file_and_a_number_in_the_environment(path: Path) -> None:
+    """TOML tells the two apart; the environment can't."""
+    text = '[master]\nname = "m"\nwatts = "25"\n'
+    assert problems(path, text) == ("master.watts: is a number in quotes, which is text; write it without them",)
+    assert load(path, MASTER, {"UPSD_MASTER__WATTS": "30", "UPSD_UPS__POLL_INTERVAL": "2"}).master.watts == 30
