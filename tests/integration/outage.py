@@ -55,6 +55,7 @@ _ENVIRONMENT: Final = {
 }
 # So quick that a machine gets only the shortest time in which it may be seen to go off, a few seconds.
 _MACHINE_PACE: Final = 0.02
+ALL = {MASTER, *WORKERS}
 
 
 @dataclass(frozen=True)
@@ -257,6 +258,15 @@ def small_cluster(stop_s: Mapping[str, float] | None = None) -> SimulatedCluster
         template = PodTemplate(node=node, stop_s=(stop_s or {}).get(node, 0.2), grace_s=60)
         cluster.add_workload("Deployment", "home", f"app-{node}", template)
     cluster.advance(1.0)
+    return cluster
+
+
+def cluster_with_an_administrators_cordon() -> SimulatedCluster:
+    """A small cluster whose pods take long to stop, and whose node pi3 somebody has cordoned before."""
+    cluster = small_cluster(stop_s=dict.fromkeys(ALL, 50.0))
+    node = cluster.node("pi3")
+    node["spec"]["unschedulable"] = True
+    cluster.node_changed(node)
     return cluster
 
 

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import json
-from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
 from hardware_sim.kubernetes import SimulatedCluster, SimulatedKubernetes
+from tests.integration.kubeconfigs import editing
 from upsd.domain.rack import RackError
 from upsd.rack.kubernetes import KubernetesCluster
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterator
+    from collections.abc import AsyncIterator, Callable
 
     from upsd.domain.rack import Cluster
 
@@ -45,14 +44,6 @@ async def rack(kubeconfig: Path) -> Cluster:
     rack = KubernetesCluster(kubeconfig, TIMEOUT_S)
     await rack.nodes()
     return rack
-
-
-@contextmanager
-def editing(kubeconfig: Path) -> Iterator[Any]:
-    """Change the kubeconfig by hand."""
-    config = json.loads(kubeconfig.read_text())
-    yield config
-    kubeconfig.write_text(json.dumps(config))
 
 
 async def test_a_kubeconfig_that_is_missing_may_come_later(api: SimulatedKubernetes, tmp_path: Path) -> None:

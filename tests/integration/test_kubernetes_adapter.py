@@ -5,9 +5,7 @@ from __future__ import annotations
 import asyncio
 import datetime as dt
 import ipaddress
-import json
 import ssl
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -18,11 +16,12 @@ from cryptography.x509.oid import NameOID
 
 from hardware_sim.kubernetes import PodTemplate, SimulatedCluster, SimulatedKubernetes, objects, reference_cluster
 from hardware_sim.kubernetes.identity import ServerIdentity, fresh_identity
+from tests.integration.kubeconfigs import editing
 from upsd.domain.rack import EvictionAnswer, Pod, RackError
 from upsd.rack.kubernetes import CORDON_MARK, KubernetesCluster
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
+    from collections.abc import AsyncIterator
     from pathlib import Path
 
     from upsd.domain.rack import Cluster
@@ -53,14 +52,6 @@ def kubeconfig(api: SimulatedKubernetes, tmp_path: Path) -> Path:
     path = tmp_path / "kubeconfig"
     api.write_kubeconfig(path)
     return path
-
-
-@contextmanager
-def editing(kubeconfig: Path) -> Iterator[Any]:
-    """Change the kubeconfig by hand."""
-    config = json.loads(kubeconfig.read_text())
-    yield config
-    kubeconfig.write_text(json.dumps(config))
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ import trustme
 from hardware_sim.kubernetes.rack import MASTER, WORKERS
 from hardware_sim.machines import MachineState
 from tests.integration.brokers import until
-from tests.integration.outage import Scene, scene, small_cluster, together
+from tests.integration.outage import ALL, Scene, cluster_with_an_administrators_cordon, scene, together
 from tests.integration.sshd import HOST, OpenSshServer
 
 if TYPE_CHECKING:
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from hardware_sim.machines import SimulatedMachine
 
 LOGIN = ("upsd", "a good password")
-ALL = {MASTER, *WORKERS}
 
 
 class SshdOfWorker:
@@ -147,10 +146,7 @@ async def _flicker_and_battery_test(directory: Path) -> None:
 
 async def _mains_back(directory: Path) -> None:
     """Before the point of no return: all nodes are schedulable again but the one that an administrator cordoned."""
-    cluster = small_cluster(stop_s=dict.fromkeys(ALL, 50.0))
-    admins = cluster.node("pi3")
-    admins["spec"]["unschedulable"] = True
-    cluster.node_changed(admins)
+    cluster = cluster_with_an_administrators_cordon()
     async with scene(directory, {"UPSD_KUBERNETES__DRAIN_LIMIT": "60s"}, cluster=cluster) as played:
         await played.start_daemon()
         await played.on_line()

@@ -6,12 +6,18 @@ from typing import TYPE_CHECKING
 from hardware_sim.kubernetes.rack import MASTER, WORKERS
 from hardware_sim.machines import MachineState
 from tests.integration.brokers import until
-from tests.integration.outage import DEADLINE_S, Scene, scene, small_cluster, together
+from tests.integration.outage import (
+    ALL,
+    DEADLINE_S,
+    Scene,
+    cluster_with_an_administrators_cordon,
+    scene,
+    small_cluster,
+    together,
+)
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-ALL = {MASTER, *WORKERS}
 
 
 async def test_a_daemon_that_is_killed_and_started_again_goes_on_where_it_was(tmp_path: Path) -> None:
@@ -66,10 +72,7 @@ async def _killed_after_the_first_poweroff(directory: Path) -> None:
 
 async def _mains_back_while_dead(directory: Path) -> None:
     """What was begun is undone, but not what an administrator had done before."""
-    cluster = small_cluster(stop_s=dict.fromkeys(ALL, 50.0))
-    admins = cluster.node("pi3")
-    admins["spec"]["unschedulable"] = True
-    cluster.node_changed(admins)
+    cluster = cluster_with_an_administrators_cordon()
     async with scene(directory, {"UPSD_KUBERNETES__DRAIN_LIMIT": "60s"}, cluster=cluster) as played:
         await played.start_daemon()
         await played.on_line()
