@@ -193,7 +193,7 @@ class Daemon:
                 except RackError as error:
                     log.debug("leftovers_unknown", reason=str(error))
                 else:
-                    if marks and self._conductor.may_start:
+                    if marks and self._conductor.phase is Phase.IDLE:
                         self._conductor.recover(marks[0])
                     return
             await asyncio.sleep(_LOOK_AGAIN_S)

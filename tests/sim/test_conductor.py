@@ -299,3 +299,22 @@ async def test_what_an_earlier_boot_left_is_undone_with_this_outage(daemon: Daem
     daemon.conductor.mains_back()
     await daemon.phase(Phase.IDLE)
     assert rack.cluster.cordoned() == set()
+
+
+@pytest.mark.parametrize(("refused", "state"), [(False, StepState.DONE), (True, StepState.CANCELLED)])
+async def test_a_stop_by_the_power_off_is_its_success(
+    daemon: Daemon,
+    rack: MemoryRack,
+    refused: bool,  # noqa: FBT001
+    state: StepState,
+) -> None:
+    """The command that ends us may not return before; one that was refused is not what ended us."""
+    if refused:
+        rack.local_host.faults.fail("poweroff", "not allowed")
+    else:
+        rack.local_host.faults.slow("poweroff", 5)
+    daemon.conductor.start("on-battery")
+    await daemon.step(f"host-poweroff {MASTER}", StepState.RUNNING)
+    await asyncio.sleep(1)
+    await daemon.conductor.close()
+    assert daemon.conductor.progress[f"host-poweroff {MASTER}"].state is state

@@ -101,3 +101,14 @@ async def test_a_daemon_that_starts_on_mains_powers_nothing_off_that_was_being_u
             await asyncio.sleep(1)
     assert "shutdown_resumed" not in outage.names()
     assert not any(what.startswith("poweroff") for what in outage.world.rack.did())
+
+
+async def test_a_battery_found_discharging_is_judged_by_its_voltage_at_once() -> None:
+    """After a restart in an outage nobody knows how long it has been discharging."""
+    seen, found = Outage(MemoryWorld(), rules()), Outage(MemoryWorld(), rules())
+    seen.supervisor.hear(replace(on_battery(0.0), on_battery=False, input_voltage_v=230))
+    for outage in (seen, found):
+        for at in range(1, 4):
+            outage.supervisor.hear(replace(on_battery(float(at)), battery_voltage_v=10.9))
+    assert found.supervisor.battery_end_at(3.0) < seen.supervisor.battery_end_at(3.0)
+    await found.conductor.close()
