@@ -86,7 +86,7 @@ def test_the_user_and_the_directories_can_be_made(tmp_path: Path) -> None:
 
 
 def test_the_udev_rule_opens_the_device_that_the_transport_looks_for() -> None:
-    """It matches one USB device, gives it to the daemon's group, and starts the daemon."""
+    """It matches one USB device, gives it to the daemon's group alone, and starts the daemon."""
     (rule,) = [line for line in UDEV.splitlines() if line.startswith("ATTR{idVendor}")]
     assert set(rule.split(", ")) == {
         f'ATTR{{idVendor}}=="{VENDOR_ID:04x}"',
@@ -96,6 +96,7 @@ def test_the_udev_rule_opens_the_device_that_the_transport_looks_for() -> None:
         'ATTR{power/control}="on"',
         'TAG+="systemd"',
         'ENV{SYSTEMD_WANTS}+="upsd.service"',
+        'ENV{ID_MM_DEVICE_IGNORE}="1"',
     }
     jumps = set(re.findall(r'GOTO="(\w+)"', UDEV))
     assert jumps == set(re.findall(r'LABEL="(\w+)"', UDEV))
