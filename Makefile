@@ -5,7 +5,7 @@ READY := .venv/.ready
 RIGHT_PYTHON := import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 11))
 
 .SILENT:
-.PHONY: help demo test lint format bench lock clean
+.PHONY: help demo test fuzz lint format bench lock clean
 
 help: ## Show this list
 	sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
@@ -18,6 +18,9 @@ test: $(READY) ## Run everything that has to pass: lint, then the tests
 	$(MAKE) --no-print-directory lint
 	$(BIN)/pytest
 
+fuzz: $(READY) ## Ten million damaged replies through what reads the UPS (MILLIONS=1 for fewer, SEED=n for the same)
+	$(BIN)/python -m tests.fuzz --millions $(or $(MILLIONS),10) $(if $(SEED),--seed $(SEED))
+
 lint: $(READY) ## Check style, types and which room imports what
 	$(BIN)/ruff check --quiet
 	$(BIN)/ruff format --check --quiet
@@ -28,8 +31,8 @@ format: $(READY) ## Put the code into shape
 	$(BIN)/ruff check --fix --quiet
 	$(BIN)/ruff format
 
-bench: $(READY) ## Measure reaction time, memory, CPU and start-up
-	$(BIN)/python -m tests.bench
+bench: $(READY) ## Measure memory, CPU, start-up (B=footprint), and reaction time beside NUT (B=latency)
+	$(BIN)/python -m tests.bench $(B)
 
 lock: $(READY) ## Pin the newest versions of all dependencies
 	$(BIN)/python -m pip install -qq uv

@@ -16,9 +16,14 @@ def main() -> None:
     demo.add_argument("--plain", action="store_true", help="lines instead of a screen, as without a terminal")
     button = commands.add_parser("press", help="press the power button of a running rack's master")
     button.add_argument("button", type=Path, help="the unix socket of the button")
+    commands.add_parser("ups", help="a simulated UPS alone, for any software that reads one", add_help=False)
+    if sys.argv[1:2] == ["ups"]:
+        from hardware_sim.ups.program import main as ups  # noqa: PLC0415  # each command loads only what it needs
+
+        sys.exit(ups(sys.argv[2:]))
     arguments = parser.parse_args()
     if arguments.command == "press":
-        from hardware_sim.rack import press  # noqa: PLC0415  # each command loads only what it needs
+        from hardware_sim.rack import press  # noqa: PLC0415
 
         asyncio.run(press(arguments.button))
         return

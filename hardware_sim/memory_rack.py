@@ -278,10 +278,11 @@ class MemoryOutlets:
     acts: list[Act]
     faults: Faults = field(default_factory=Faults)
 
-    async def cycle(self, off_after_s: int, restore_after_min: int) -> None:
+    async def cycle(self, off_after_s: int, restore_after_min: int) -> bool:
         """Schedule the cycle."""
         await self.faults.meet("cycle")
         self.acts.append(Act(_now(), f"cycle {off_after_s}s {restore_after_min}min"))
+        return True
 
 
 @dataclass(slots=True)

@@ -53,11 +53,12 @@ class MemoryWorld:
         if self.master_off_at is None:
             self.master_off_at = asyncio.get_running_loop().time() + _MASTER_OFF_S
 
-    async def cycle(self, off_after_s: int, restore_after_min: int) -> None:
+    async def cycle(self, off_after_s: int, restore_after_min: int) -> bool:
         """Schedule the outlet cycle on the device; fits `Outlets`."""
         await self.rack.outlets.cycle(off_after_s, restore_after_min)
         self.device.cancel_shutdown()
         self.device.shutdown_and_restore(off_after_s, restore_after_min)
+        return True
 
     async def poweroff(self) -> None:
         """Power the master off; fits `LocalHost`."""

@@ -7,6 +7,7 @@ connects to the unix socket that the environment variable `UPSD_SIM_UPS` names; 
 
 from __future__ import annotations
 
+import array
 import errno
 import os
 from dataclasses import dataclass
@@ -18,10 +19,9 @@ import usb.core
 from hardware_sim.ups import descriptors
 from hardware_sim.ups.bridge import REPORT_LENGTH
 from hardware_sim.ups.ports import Channel, Port, SocketPort
-from hardware_sim.ups.transfers import Transfer, TransferKind, control_data
+from hardware_sim.ups.transfers import Transfer, TransferKind, control_data, read_data
 
 if TYPE_CHECKING:
-    import array
     from collections.abc import Iterator
     from types import SimpleNamespace
 
@@ -153,12 +153,12 @@ class SimulatedBackend(usb.backend.IBackend):  # type: ignore[misc]  # pyusb shi
         return len(data)
 
     def intr_read(self, dev_handle: Handle, ep: int, intf: int, buff: array.array[int], timeout: int) -> int:
-        """An IN report, at the next poll of the endpoint."""
+        """IN reports, one at each poll of the endpoint, until the buffer is full or the time is up."""
         del ep
         self._need_claim(dev_handle, intf)
         if len(buff) < REPORT_LENGTH:
             raise usb.core.USBError(os.strerror(errno.EOVERFLOW), None, errno.EOVERFLOW)
-        return _fill(buff, _transfer(dev_handle, TransferKind.READ, b"", timeout))
+        return _fill(buff, _transfer(dev_handle, TransferKind.READ, read_data(len(buff) // REPORT_LENGTH), timeout))
 
     def ctrl_transfer(
         self,
@@ -202,8 +202,7 @@ def _transfer(handle: Handle, kind: TransferKind, data: bytes, timeout_ms: int) 
 
 def _fill(buffer: array.array[int], received: bytes) -> int:
     length = min(len(buffer), len(received))
-    for place in range(length):
-        buffer[place] = received[place]
+    buffer[:length] = array.array("B", received[:length])
     return length
 
 

@@ -7,8 +7,12 @@ because what one side writes is there for the other before the time moves; subpr
 from __future__ import annotations
 
 import asyncio
+import math
 import selectors
+import threading
 from typing import Any
+
+_SHORTEST_SLEEP_S = 1e-6  # a shorter one would not move the clock, and the sleeper would ask for it again for ever
 
 
 class _JumpingSelector(selectors.DefaultSelector):
@@ -18,15 +22,31 @@ class _JumpingSelector(selectors.DefaultSelector):
         super().__init__()
         self.now = 0.0
         self.jobs = 0
+        self._waiting = threading.Lock()
+        self._waits_until: float | None = None
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
         # A job in a thread takes real time, and so does waiting for input when there is no deadline to jump to.
         if self.jobs or timeout is None:
-            return list(super().select(timeout))
+            with self._waiting:
+                self._waits_until = math.inf if timeout is None else self.now + timeout
+            try:
+                return list(super().select(timeout))
+            finally:
+                with self._waiting:
+                    self._waits_until = None
         ready: list[tuple[selectors.SelectorKey, int]] = super().select(0)
         if not ready:
             self.now += max(0.0, timeout)
         return ready
+
+    def sleep_alone(self, seconds: float) -> bool:
+        """Let time pass for the only job, if the loop has nothing to do before it wakes; whether that was so."""
+        with self._waiting:
+            alone = self.jobs == 1 and self._waits_until is not None and self.now + seconds < self._waits_until
+            if alone:
+                self.now += seconds
+            return alone
 
 
 class VirtualTimeLoop(asyncio.SelectorEventLoop):
@@ -34,6 +54,7 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
 
     def __init__(self) -> None:
         self._jumping = _JumpingSelector()
+        self._sleepers: set[threading.Event] = set()
         super().__init__(self._jumping)
 
     def time(self) -> float:
@@ -51,3 +72,35 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
 
     def _job_done(self, _: asyncio.Future[Any]) -> None:
         self._jumping.jobs -= 1
+
+    def sleep_in_job(self, seconds: float) -> None:
+        """What a job in a thread calls in place of `time.sleep`: virtual time passes for it as for everybody.
+
+        Raises:
+            RuntimeError: the loop was closed meanwhile.
+        """
+        seconds = max(seconds, _SHORTEST_SLEEP_S)
+        if self._jumping.sleep_alone(seconds):
+            return
+        woken = threading.Event()
+
+        def wake() -> None:
+            self._jumping.jobs += 1
+            self._sleepers.discard(woken)
+            woken.set()
+
+        def fall_asleep() -> None:
+            self.call_later(seconds, wake)
+            self._jumping.jobs -= 1
+
+        self._sleepers.add(woken)
+        self.call_soon_threadsafe(fall_asleep)
+        woken.wait()
+        if self.is_closed():
+            raise RuntimeError("the loop was closed while a job slept")
+
+    def close(self) -> None:
+        """Close it, and let no job sleep for ever."""
+        super().close()
+        for woken in self._sleepers:
+            woken.set()

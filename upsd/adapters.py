@@ -1,7 +1,10 @@
-"""From settings to the adapters that touch the rack and the broker. Nothing is connected here."""
+"""From settings to the adapters that touch the UPS, the rack and the broker. Nothing is connected here."""
 
 from __future__ import annotations
 
+import math
+import time
+from functools import partial
 from typing import TYPE_CHECKING
 
 from upsd.domain.rack import RackError
@@ -11,30 +14,100 @@ from upsd.rack.kubernetes import KubernetesCluster
 from upsd.rack.ssh import SshHost, SshIdentity
 from upsd.rack.storage import MountedNas
 from upsd.shutdown.steps import Rack, RemoteMachine
+from upsd.ups.driver import Probe, UpsDriver
 from upsd.ups.errors import UpsError
+from upsd.ups.gpser_dialect import GpserDialect
+from upsd.ups.pacing import PiecePause
+from upsd.ups.selection import Selection, Wanted
+from upsd.ups.sentr_dialect import SentrDialect
+from upsd.ups.serial_port import SerialTransport
+from upsd.ups.usb_port import UsbPort, UsbTransport, load_backend
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from upsd.domain.power import Event
     from upsd.domain.rack import Cluster
-    from upsd.settings import NasSettings, Settings, WorkerSettings
+    from upsd.settings import NasSettings, Settings, UpsSettings, WorkerSettings
     from upsd.status import StatusBoard
-    from upsd.ups.driver import UpsDriver
+    from upsd.ups.operations import UpsOperations
+    from upsd.ups.profile import DeviceProfile
+    from upsd.ups.selection import Known
+    from upsd.ups.transport import Transport
+
+# How a UPS may speak, the likeliest first. The bridge of a USB cable manages no more than 1200 baud.
+_USB_PROBES = (("gpser", 1200), ("sentr", 1200))
+_SERIAL_PROBES = (
+    ("gpser", 1200),
+    ("sentr", 9600),
+    ("gpser", 9600),
+    ("sentr", 1200),
+    ("sentr", 4800),
+    ("sentr", 2400),
+)
 
 
 class UpsOutlets:
-    """The outlets of the UPS behind a driver."""
+    """The outlets of the UPS, for a plan.
 
-    def __init__(self, driver: UpsDriver) -> None:
-        self._driver = driver
+    `profile` is what a bench test has found out about them: nothing, or whether and how they can be cycled.
+    """
 
-    async def cycle(self, off_after_s: int, restore_after_min: int) -> None:
+    def __init__(self, operations: UpsOperations, profile: Callable[[], DeviceProfile | None]) -> None:
+        self._operations = operations
+        self._profile = profile
+
+    async def cycle(self, off_after_s: int, restore_after_min: int) -> bool:
         """Switch them off after the delay, and on again that many minutes later."""
+        profile = self._profile()
+        if profile and profile.longest_delay_s:
+            off_after_s = min(off_after_s, profile.longest_delay_s)
+        if profile and profile.restore_unit_s:
+            restore_after_min = math.ceil(60 * restore_after_min / profile.restore_unit_s)
         try:
-            await self._driver.cycle(off_after_s, restore_after_min)
+            if profile and profile.cycles_outlets is False:
+                return await self._operations.switch_off_by_plan(off_after_s)
+            return await self._operations.cycle_by_plan(off_after_s, restore_after_min)
         except UpsError as error:
             raise RackError(f"the outlet cycle was not scheduled: {error}") from error
+
+
+def ups_transport(ups: UpsSettings, profile: DeviceProfile | None) -> Transport:
+    """The way to the UPS that `ups.port` names."""
+    kind, _, path = ups.port.partition(":")
+    if kind == "serial":
+        return SerialTransport(path)
+    proven_s = profile.packet_pause_s if profile else None
+    return UsbTransport(
+        UsbPort(
+            load_backend=partial(load_backend, ups.backend),
+            pause=PiecePause() if proven_s is None else PiecePause(shortest_s=proven_s),
+            clock=time.monotonic,  # noqa: TID251  # the USB thread has no event loop to ask
+            sleep=time.sleep,  # noqa: TID251  # it blocks on USB anyway
+        )
+    )
+
+
+def ups_driver(
+    ups: UpsSettings,
+    transport: Transport,
+    *,
+    known: Known | None = None,
+    remember: Callable[[Known], None] = lambda _: None,
+    reports_load: Callable[[], bool] = lambda: False,
+) -> UpsDriver:
+    """What reads the UPS; nothing is opened yet."""
+    kind, _, path = ups.port.partition(":")
+    gpser, sentr = GpserDialect(reports_load), SentrDialect(ups.ident)
+    probes = _SERIAL_PROBES if kind == "serial" else _USB_PROBES
+    dialects = {dialect.name: dialect for dialect in (gpser, sentr) if ups.protocol in {"auto", dialect.name}}
+    return UpsDriver(
+        transport,
+        probes=[Probe(dialects[name], baud) for name, baud in probes if name in dialects],
+        selection=Selection(Wanted(path or None, ups.serial, ups.model), known),
+        poll_interval_s=ups.poll_interval,
+        remember=remember,
+    )
 
 
 def ssh_identity(settings: Settings) -> SshIdentity | None:
@@ -53,7 +126,7 @@ def rack(
     settings: Settings,
     *,
     emit: Callable[[Event], None],
-    driver: UpsDriver,
+    outlets: UpsOutlets,
     cluster: Cluster | None,
     identity: SshIdentity | None,
 ) -> Rack:
@@ -67,7 +140,7 @@ def rack(
         machines[nas.name] = RemoteMachine(_host(nas, settings, identity), nas.poweroff_command)
     return Rack(
         emit=emit,
-        outlets=UpsOutlets(driver),
+        outlets=outlets,
         outlet_off_delay_s=round(settings.ups.outlet_off_delay),
         outlet_restore_delay_min=round(settings.ups.outlet_restore_delay / 60),
         local_host=ThisHost(settings.master.poweroff_command),

@@ -1,8 +1,9 @@
-"""How does a program on this machine ask the daemon something?
+"""How does a program on this machine ask the daemon something, or command it?
 
 JSON lines on a unix socket (0660: who may open it may ask). A request is an object with `ask`; the answer is one
 line with `ok`. `status` gives state and shutdown, `subscribe` turns the connection into a stream of `topic` and
-`document` that begins with the current ones, and the daemon may add more asks. Asking changes nothing.
+`document` that begins with the current ones, and the daemon may add more asks. Asking changes nothing. A request with
+`act` is a command, with its arguments beside it: who may give one is judged by the user at the other end.
 
 A client can only hurt itself: lines and clients are limited, one that doesn't read is dropped, and nonsense gets
 an answer that says what would be right.
@@ -16,17 +17,24 @@ import errno
 import json
 import socket
 import stat
-from typing import TYPE_CHECKING
+import struct
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import structlog
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Awaitable, Callable, Mapping
     from pathlib import Path
     from types import TracebackType
     from typing import Self
 
     from upsd.status import Document, Json, StatusBoard
+
+Ask: TypeAlias = "Callable[[], Awaitable[Json]]"
+"""Gives what is asked for; raises `ActError`."""
+
+Act: TypeAlias = "Callable[[Mapping[str, Json]], Awaitable[Json]]"
+"""Does what is commanded, by the request's arguments; raises `ActError`."""
 
 LINE_LIMIT = 64 * 1024
 CLIENT_LIMIT = 64
@@ -40,6 +48,10 @@ class ControlError(Exception):
     """The control socket can't be opened; the text says what to do."""
 
 
+class ActError(Exception):
+    """What was asked for or commanded can't be had or done; the text says why."""
+
+
 class _BadRequestError(Exception):
     """What a client sent is no request; the text is its answer."""
 
@@ -47,8 +59,13 @@ class _BadRequestError(Exception):
 class ControlServer:
     """The control socket, open while the `async with` block runs; entering may raise `ControlError`.
 
-    `extra` are asks besides `status` and `subscribe`; each gives the value that is answered under its own name.
-    `refresh` is called before the board is shown to somebody, to bring it up to the moment.
+    Args:
+        board: what is shown.
+        socket_path: where to listen.
+        extra: asks besides `status` and `subscribe`; each gives the value that is answered under its own name.
+        acts: commands, likewise.
+        may_act: why the user with this id may not command anything; `None` if he may.
+        refresh: is called before the board is shown to somebody, to bring it up to the moment.
     """
 
     def __init__(
@@ -56,13 +73,18 @@ class ControlServer:
         board: StatusBoard,
         socket_path: Path,
         *,
-        extra: Mapping[str, Callable[[], Json]] | None = None,
+        extra: Mapping[str, Ask] | None = None,
+        acts: Mapping[str, Act] | None = None,
+        may_act: Callable[[int], str | None] = lambda _: "nobody may",
         refresh: Callable[[], None] = lambda: None,
     ) -> None:
         self._board = board
         self._path = socket_path
         self._extra = dict(extra or {})
+        self._acts = dict(acts or {})
+        self._may_act = may_act
         self._refresh = refresh
+        self._acting: set[asyncio.Future[Json]] = set()
         self._asks = sorted(["status", "subscribe", *self._extra])
         self._clients: set[asyncio.Task[None]] = set()
 
@@ -76,9 +98,10 @@ class ControlServer:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._server.close()
-        for client in self._clients:
-            client.cancel()
-        await asyncio.gather(*self._clients, return_exceptions=True)
+        under_way: list[asyncio.Future[Any]] = [*self._clients, *self._acting]
+        for work in under_way:
+            work.cancel()
+        await asyncio.gather(*under_way, return_exceptions=True)
         with contextlib.suppress(OSError):
             if self._path.stat().st_ino == self._inode:
                 self._path.unlink()
@@ -113,36 +136,56 @@ class ControlServer:
             if not line:
                 return
             try:
-                ask = self._parse(line)
+                request = _parse(line)
+                if "act" in request:
+                    await _send(writer, await self._act(request, _uid(writer)))
+                    continue
+                ask = self._ask_in(request)
             except _BadRequestError as error:
                 await _send(writer, _refusal(str(error)))
                 continue
             if ask == "subscribe":
                 await self._stream(reader, writer)
                 return
-            await _send(writer, self._answer(ask))
+            await _send(writer, await self._answer(ask))
 
-    def _parse(self, line: bytes) -> str:
-        try:
-            request = json.loads(line)
-        except (ValueError, RecursionError) as error:
-            raise _BadRequestError('not JSON: send one line such as {"ask": "status"}') from error
-        if not isinstance(request, dict) or "ask" not in request:
-            raise _BadRequestError('not a request: send an object such as {"ask": "status"}')
+    def _ask_in(self, request: Mapping[str, Json]) -> str:
         ask = request["ask"]
         if not isinstance(ask, str) or ask not in self._asks:
             raise _BadRequestError(f"unknown ask {json.dumps(ask)[:100]}: one of {', '.join(self._asks)}")
         return ask
 
-    def _answer(self, ask: str) -> Document:
+    async def _answer(self, ask: str) -> Document:
         if ask == "status":
             self._refresh()
             return {"ok": True, "state": self._board.state, "shutdown": self._board.shutdown}
         try:
-            return {"ok": True, ask: self._extra[ask]()}
+            return {"ok": True, ask: await self._extra[ask]()}
+        except ActError as error:
+            return _refusal(str(error))
         except Exception as error:
             log.exception("request_failed", ask=ask)
             return _refusal(f"upsd failed to answer: {error}; see its log")
+
+    async def _act(self, request: Mapping[str, Json], uid: int) -> Document:
+        """Do what is commanded, to its end, also when the one who asked for it goes away meanwhile."""
+        name = request["act"]
+        if not isinstance(name, str) or name not in self._acts:
+            raise _BadRequestError(f"unknown act {json.dumps(name)[:100]}: one of {', '.join(sorted(self._acts))}")
+        reason = self._may_act(uid)
+        log.warning("command_received", act=name, uid=uid, allowed=reason is None)
+        if reason:
+            return _refusal(reason)
+        acting = asyncio.ensure_future(self._acts[name](request))
+        self._acting.add(acting)
+        acting.add_done_callback(self._acting.discard)
+        try:
+            return {"ok": True, name: await asyncio.shield(acting)}
+        except ActError as error:
+            return _refusal(str(error))
+        except Exception as error:
+            log.exception("command_failed", act=name)
+            return _refusal(f"upsd failed to do it: {error}; see its log")
 
     async def _stream(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Send what the board shows until the client leaves; what it still sends is not read as requests."""
@@ -161,6 +204,23 @@ class ControlServer:
         with self._board.subscribe() as subscription:
             async for topic, document in subscription:
                 await _send(writer, {"topic": topic, "document": document})
+
+
+def _parse(line: bytes) -> Mapping[str, Json]:
+    try:
+        request = json.loads(line)
+    except (ValueError, RecursionError) as error:
+        raise _BadRequestError('not JSON: send one line such as {"ask": "status"}') from error
+    if not isinstance(request, dict) or not {"ask", "act"} & request.keys():
+        raise _BadRequestError('not a request: send an object such as {"ask": "status"}')
+    return request
+
+
+def _uid(writer: asyncio.StreamWriter) -> int:
+    """The user at the other end."""
+    peer: socket.socket = writer.get_extra_info("socket")
+    _, uid, _ = struct.unpack("3i", peer.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i")))
+    return int(uid)
 
 
 def _refusal(error: str) -> Document:

@@ -12,10 +12,8 @@ import contextlib
 import os
 import signal
 import sys
-import time
 import uuid
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -25,6 +23,7 @@ import structlog
 
 from upsd import adapters, shapes
 from upsd import log as logs
+from upsd.acts import may_act, ups_acts, ups_asks
 from upsd.control import ControlError, ControlServer
 from upsd.domain.power import Severity
 from upsd.domain.rack import RackError
@@ -39,25 +38,28 @@ from upsd.shutdown.journal import FileJournal, JournalError
 from upsd.shutdown.steps import performers
 from upsd.status import StatusBoard, shutdown_document, state_document
 from upsd.supervisor import Supervisor
-from upsd.ups.driver import UpsDriver
+from upsd.ups import profile as profiles
 from upsd.ups.errors import UpsError
-from upsd.ups.transport import UsbPort, UsbTransport, load_backend
+from upsd.ups.operations import UpsOperations
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Iterator
 
     from upsd.domain.power import Event, PowerState, Reading
     from upsd.publish.mqtt import MqttPublisher
     from upsd.rack.kubernetes import KubernetesCluster
     from upsd.settings import Settings
     from upsd.shutdown.journal import Unfinished
-    from upsd.status import Document
+    from upsd.status import Document, Json
+    from upsd.ups.profile import DeviceProfile
+    from upsd.ups.selection import Known
 
 log = structlog.get_logger()
 
 EXIT_UNAVAILABLE = 69
 _TICK_S = 1.0
 _LONGEST_TICK_S = 5.0
+_A_MOMENT_S = 0.02
 _QUIET_STATE_S = 30.0
 _LOOK_AGAIN_S = 10.0
 _AFTER_DEFECT_S = 1.0
@@ -78,26 +80,30 @@ class Daemon:
         self._shown: tuple[PowerState, Phase, Reading | None, tuple[str, ...]] | None = None
         self.board = StatusBoard(settings.ups.name)
 
-        ups = settings.ups
-        self._transport = UsbTransport(
-            UsbPort(
-                load_backend=partial(load_backend, ups.backend),
-                packet_pause_s=ups.packet_pause,
-                clock=time.monotonic,  # noqa: TID251  # the USB thread has no event loop to ask
-                pause=time.sleep,  # noqa: TID251  # it blocks on USB anyway
-            )
-        )
-        self._driver = UpsDriver(
+        self._profile, self._profile_trouble = _load_profile(settings.state_directory)
+        self._transport = adapters.ups_transport(settings.ups, self._profile)
+        self._driver = adapters.ups_driver(
+            settings.ups,
             self._transport,
-            device=ups.bus_path,
-            poll_interval_s=ups.poll_interval,
-            exchange_timeout_s=ups.exchange_timeout,
+            known=profiles.load_known(settings.state_directory),
+            remember=self._remember,
+            reports_load=lambda: bool((profile := self._fitting_profile()) and profile.reports_load),
+        )
+        self._operations = UpsOperations(
+            self._driver,
+            emit=self._emit,
+            why_not=self._why_no_command,
+            expect_test=lambda until: self._supervisor.expect_test(until),  # noqa: PLW0108  # it is made later
         )
         self._cluster = adapters.cluster(settings)
         self._identity = adapters.ssh_identity(settings)
         self._journal = FileJournal(settings.state_directory / "journal.jsonl", _date)
         rack = adapters.rack(
-            settings, emit=self._emit, driver=self._driver, cluster=self._cluster, identity=self._identity
+            settings,
+            emit=self._emit,
+            outlets=adapters.UpsOutlets(self._operations, self._fitting_profile),
+            cluster=self._cluster,
+            identity=self._identity,
         )
         boot_id = _boot_id()
         self._conductor = Conductor(
@@ -115,7 +121,7 @@ class Daemon:
         self._supervisor = Supervisor(
             shapes.supervisor_rules(settings),
             self._conductor,
-            facts=partial(shapes.battery_facts, settings),
+            facts=lambda identity: shapes.battery_facts(settings, identity, self._fitting_profile()),
             emit=self._emit,
             unfinished=self._unfinished,
             boot_id=boot_id,
@@ -130,7 +136,14 @@ class Daemon:
             ControlError: the control socket can't be had.
         """
         settings = self._settings
-        control = ControlServer(self.board, settings.control.socket, extra={"plan": self._plan}, refresh=self._refresh)
+        control = ControlServer(
+            self.board,
+            settings.control.socket,
+            extra={"plan": self._plan, **ups_asks(self._operations)},
+            acts=ups_acts(self._operations),
+            may_act=partial(may_act, group=settings.control.operators),
+            refresh=self._refresh,
+        )
         async with control, asyncio.TaskGroup() as group:
             tasks = {"readings": self._read, "ticks": self._tick}
             if self._publisher:
@@ -168,11 +181,13 @@ class Daemon:
         fed_at = self._loop.time()
         while True:
             # While readings come, they carry everything; a tick is due only when they have stayed away.
-            silent_at = self._supervisor.view.heard_at + self._settings.power.silence
-            await asyncio.sleep(min(max(_TICK_S, silent_at - self._loop.time()), _LONGEST_TICK_S))
+            silent_in_s = self._supervisor.view.heard_at + self._settings.power.silence - self._loop.time()
+            await asyncio.sleep(min(silent_in_s + _A_MOMENT_S, _LONGEST_TICK_S) if silent_in_s > 0 else _TICK_S)
             now = self._loop.time()
             self._supervisor.warnings = self._warnings()
-            self._supervisor.tick(now)
+            test = self._operations.last_test
+            self._supervisor.test_result = test.outcome.value if test else None
+            self._supervisor.tick(now, trouble=self._driver.trouble)
             if self._supervisor.view.silent:
                 self._show_state()
             # Fed from the loop that everything runs in: if that hangs, systemd starts us again.
@@ -198,6 +213,20 @@ class Daemon:
                     return
             await asyncio.sleep(_LOOK_AGAIN_S)
 
+    def _fitting_profile(self) -> DeviceProfile | None:
+        """What a bench test has measured, if it was on a unit like the one that answers."""
+        profile, identity = self._profile, self._driver.identity
+        return profile if profile and identity and profile.fits(identity) else None
+
+    def _remember(self, known: Known) -> None:
+        # In a thread: a dying disk may hang, and to forget this costs little.
+        saving = self._loop.run_in_executor(None, profiles.save, self._settings.state_directory, known)
+        saving.add_done_callback(_report_saving)
+
+    def _why_no_command(self) -> str | None:
+        phase = self._conductor.phase
+        return None if phase is Phase.IDLE else f"the daemon's own plan is under way ({phase.value})"
+
     def _load_journal(self) -> Unfinished | None:
         try:
             return self._journal.load()
@@ -222,8 +251,7 @@ class Daemon:
         """Tell the followers how everything is, when that is something new, and now and then."""
         now, supervisor = self._loop.time(), self._supervisor
         view, phase = supervisor.view, self._conductor.phase
-        reading = view.reading and replace(view.reading, at=0.0)
-        shown = (view.state, phase, reading, supervisor.warnings)
+        shown = (view.state, phase, view.reading, supervisor.warnings)
         busy = view.lost_at is not None or phase is not Phase.IDLE
         if not busy and shown == self._shown and now - self._shown_at < _QUIET_STATE_S:
             return
@@ -258,13 +286,25 @@ class Daemon:
     def _warnings(self) -> tuple[str, ...]:
         found = [
             self._driver.trouble,
+            self._profile_trouble or self._profile_misfit(),
             self._conductor.journal_problem,
             self._publisher_trouble or (self._publisher and self._publisher.trouble),
             *(self._identity.warnings() if self._identity else ()),
+            *self._doubts(),
         ]
         return tuple(trouble for trouble in found if trouble)
 
-    def _plan(self) -> dict[str, list[str]]:
+    def _doubts(self) -> Iterator[str]:
+        reading = self._supervisor.view.reading
+        for doubt in reading.doubts if reading and not self._supervisor.view.silent else ():
+            yield f"the UPS says {doubt.figure} {doubt.said:g}, which is not believed ({doubt.rule})"
+
+    def _profile_misfit(self) -> str | None:
+        if self._profile is None or self._driver.identity is None or self._fitting_profile():
+            return None
+        return f"the bench test was of a {self._profile.model}, not of this UPS; repeat it: upsctl ups bench"
+
+    async def _plan(self) -> Json:
         return {"lines": describe(self._conductor.plan)}
 
 
@@ -276,6 +316,19 @@ async def _guarded(name: str, work: Callable[[], Awaitable[None]]) -> None:
         except Exception:
             log.exception("task_defect", task=name)
             await asyncio.sleep(_AFTER_DEFECT_S)
+
+
+def _load_profile(directory: Path) -> tuple[DeviceProfile | None, str | None]:
+    try:
+        return profiles.load_profile(directory), None
+    except UpsError as error:
+        log.warning("ups_profile_unusable", reason=str(error))
+        return None, str(error)
+
+
+def _report_saving(saving: asyncio.Future[None]) -> None:
+    if not saving.cancelled() and (error := saving.exception()):
+        log.warning("ups_not_remembered", reason=str(error))
 
 
 def _date() -> str:

@@ -8,27 +8,16 @@ that it is over, also while the UPS is silent.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from upsd.domain.power import Event, PowerState, Reading, Severity
 
 if TYPE_CHECKING:
     from upsd.domain.power import Scalar
 
-_IMPOSSIBLE_ABOVE = {
-    "input_voltage_v": 500,
-    "output_voltage_v": 500,
-    "bypass_voltage_v": 500,
-    "input_frequency_hz": 100.0,
-    "output_frequency_hz": 100.0,
-    "bypass_frequency_hz": 100.0,
-    "battery_voltage_v": 1000.0,
-    "load_percent": 200,
-    "charge_percent": 100,
-    "temperature_c": 120,
-}
 _MAINS_GONE_V = 50
 _READINGS_TO_BELIEVE = 2
 
@@ -54,7 +43,7 @@ class PowerView:
         off_readings: how many readings in a row said that the output is off.
         believed: readings in a row that agree with the last one on mains or battery.
         believed_lost: what they agree on.
-        impossible: the figures of the last reading that were taken as unknown.
+        test_until: until when a battery test of ours may have the UPS on its battery.
     """
 
     heard_at: float
@@ -66,7 +55,7 @@ class PowerView:
     off_readings: int = 0
     believed: int = 0
     believed_lost: bool = False
-    impossible: tuple[str, ...] = ()
+    test_until: float = -math.inf
 
     @property
     def state(self) -> PowerState:
@@ -88,31 +77,21 @@ class PowerView:
         return self.reading is not None and self.reading.test_in_progress
 
 
-def without_impossible(reading: Reading) -> tuple[Reading, tuple[str, ...]]:
-    """The reading with figures that no such UPS can mean taken as unknown, and the names of those figures."""
-    impossible = tuple(
-        name
-        for name, most in _IMPOSSIBLE_ABOVE.items()
-        if (value := getattr(reading, name)) is not None and value > most
-    )
-    unknown: dict[str, Any] = dict.fromkeys(impossible)
-    return replace(reading, **unknown), impossible
+def mains_lost(reading: Reading, test_until: float = -math.inf) -> bool:
+    """Whether the rack lives on the battery because the mains is gone, and not for a battery test.
 
-
-def mains_lost(reading: Reading) -> bool:
-    """Whether the rack lives on the battery because the mains is gone, and not for a battery test."""
+    Some units do not show that they test; of a test that we have begun, until `test_until` (loop time), we know.
+    """
     if not reading.on_battery:
         return False
     gone = reading.input_voltage_v is not None and reading.input_voltage_v < _MAINS_GONE_V
-    return gone or not reading.test_in_progress
+    return gone or not (reading.test_in_progress or reading.at < test_until)
 
 
 def observe(view: PowerView, reading: Reading, rules: PowerRules) -> tuple[PowerView, tuple[Event, ...]]:
     """Take one reading in."""
-    reading, impossible = without_impossible(reading)
     now, events = reading.at, list[Event]()
-    if impossible and impossible != view.impossible:
-        events.append(_event("reading_rejected", Severity.WARNING, fields=", ".join(impossible)))
+    events += _doubt_events(view, reading)
     if view.silent:
         events.append(_event("communication_back", silent_s=round(now - view.heard_at, 1)))
     events += _test_events(view, reading)
@@ -123,7 +102,7 @@ def observe(view: PowerView, reading: Reading, rules: PowerRules) -> tuple[Power
         events.append(_event("output_on"))
 
     # What was believed to be an outage ends when the UPS leaves its battery, whatever flags it shows meanwhile.
-    lost = reading.on_battery if view.confirmed else mains_lost(reading)
+    lost = reading.on_battery if view.confirmed else mains_lost(reading, view.test_until)
     agrees = view.reading is not None and view.believed_lost == lost
     seen = replace(
         view,
@@ -133,14 +112,15 @@ def observe(view: PowerView, reading: Reading, rules: PowerRules) -> tuple[Power
         off_readings=off_readings,
         believed=view.believed + 1 if agrees else 1,
         believed_lost=lost,
-        impossible=impossible,
     )
     settled, changes = _lost(seen, now, rules) if lost else _on_mains(seen, now)
     return settled, (*events, *changes)
 
 
-def tick(view: PowerView, now: float, rules: PowerRules) -> tuple[PowerView, tuple[Event, ...]]:
-    """Let time pass without a reading.
+def tick(
+    view: PowerView, now: float, rules: PowerRules, trouble: str | None = None
+) -> tuple[PowerView, tuple[Event, ...]]:
+    """Let time pass without a reading; `trouble` is why none comes, if that is known.
 
     A UPS that falls silent right after it lost the mains can't take that back, so its outage counts after the debounce.
     """
@@ -149,7 +129,7 @@ def tick(view: PowerView, now: float, rules: PowerRules) -> tuple[PowerView, tup
         on_battery, silent_s = lost_at is not None, round(now - view.heard_at, 1)
         severity = Severity.CRITICAL if on_battery else Severity.WARNING
         off_readings = view.off_readings if view.off_readings >= _READINGS_TO_BELIEVE else 0
-        events.append(_event("communication_lost", severity, on_battery=on_battery, silent_s=silent_s))
+        events.append(_event("communication_lost", severity, on_battery=on_battery, silent_s=silent_s, reason=trouble))
         view = replace(view, silent=True, believed=0, off_readings=off_readings)
     if view.silent and lost_at is not None and not view.confirmed and now - lost_at >= rules.debounce_s:
         view = replace(view, confirmed=True)
@@ -189,6 +169,16 @@ def _test_events(view: PowerView, reading: Reading) -> tuple[Event, ...]:
     if reading.test_in_progress == view.testing:
         return ()
     return (_event("battery_test_started" if reading.test_in_progress else "battery_test_ended"),)
+
+
+def _doubt_events(view: PowerView, reading: Reading) -> tuple[Event, ...]:
+    """A figure that is not believed is told once, however long the UPS repeats it."""
+    before = {(doubt.figure, doubt.rule) for doubt in view.reading.doubts} if view.reading else set()
+    return tuple(
+        _event("figure_doubted", Severity.WARNING, figure=doubt.figure, said=doubt.said, rule=doubt.rule)
+        for doubt in reading.doubts
+        if (doubt.figure, doubt.rule) not in before
+    )
 
 
 def _confirmed(since_s: float) -> Event:

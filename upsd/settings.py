@@ -27,6 +27,7 @@ from upsd.settings_types import (
     Text,
     Topic,
     TopicPart,
+    UpsPort,
     Watts,
     WholeMinutes,
     WholeSeconds,
@@ -69,20 +70,27 @@ class UpsSettings(Section):
     """The UPS and its cable. The outlet delays are what its protocol counts in: seconds, and minutes."""
 
     name: TopicPart = "iplug"  # part of MQTT topics
-    bus_path: Text | None = Field(default=None, examples=["1-4.2"])  # which of several devices with the same id
+    port: UpsPort = "usb"
+    serial: Text | None = Field(default=None, examples=["HM27VA770140017"])  # which of several UPSes
+    model: Text | None = Field(default=None, examples=["USV5"])  # which of several UPSes
+    protocol: Literal["auto", "gpser", "sentr"] = "auto"
+    ident: Annotated[int, Field(ge=0, le=7)] = 0  # of a SENTR machine
     backend: Text | None = Field(default=None, examples=["package.module"])  # a pyusb backend with get_backend()
-    poll_interval: Duration = 1.0
-    packet_pause: Annotated[Duration, Field(ge=0.06)] = 0.1  # a low-speed bridge drops what comes faster
-    exchange_timeout: Duration = 3.0
+    poll_interval: Duration = 0.5
     outlet_off_delay: WholeSeconds = 180.0
     outlet_restore_delay: WholeMinutes = 60.0
+
+    @field_validator("serial", "model")
+    @classmethod
+    def _is_what_the_ups_says(cls, text: str | None) -> str | None:
+        return text and text.strip()
 
 
 class PowerSettings(Section):
     """When a reading counts as an event."""
 
     debounce: Duration = 3.0
-    silence: Duration = 4.0
+    silence: Duration = 2.5
 
 
 class BatterySettings(Section):
@@ -208,6 +216,7 @@ class ControlSettings(Section):
     """The socket that upsctl talks to."""
 
     socket: Path = Path("/run/upsd/control.sock")
+    operators: Text | None = Field(default=None, examples=["upsd-operators"])  # a group, beside root
 
 
 class LogSettings(Section):

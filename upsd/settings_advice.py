@@ -15,6 +15,7 @@ NOMINAL_W = 480
 """What the iPlug 800 can feed."""
 
 _LONGEST_DEBOUNCE_S = 30
+_SLOW_ANSWER_S = 2
 _SPARE_TO_HALT_S = 30
 
 
@@ -36,8 +37,9 @@ def _about_starting(settings: Settings) -> Iterator[str]:
         yield "shutdown: only the UPS's low-battery flag starts a shutdown, which may be too late; set auto = true"
     if power.debounce > _LONGEST_DEBOUNCE_S:
         yield f"power.debounce: an outage stays unnoticed for {power.debounce:g} s; set {_LONGEST_DEBOUNCE_S} s or less"
-    if power.silence < 2 * settings.ups.poll_interval:
-        yield "power.silence: one slow answer counts as lost communication; set at least twice ups.poll_interval"
+    if power.silence < settings.ups.poll_interval + _SLOW_ANSWER_S:
+        least = f"set at least {_SLOW_ANSWER_S} s more than ups.poll_interval"
+        yield f"power.silence: one slow answer counts as lost communication; {least}"
     if shutdown.on_battery is not None and shutdown.on_battery <= power.debounce:
         yield "shutdown.on_battery: a flicker can start a shutdown; set it longer than power.debounce"
 

@@ -67,6 +67,13 @@ MachineName = Annotated[
     str, _matching(r"[A-Za-z0-9][A-Za-z0-9._-]*", 'letters, digits, ".", "_" and "-", with a letter or digit first')
 ]
 Host = Annotated[str, _matching(r"[^\s/@-][^\s/@]*", "a host name or an address alone, without user or port")]
+UpsPort = Annotated[
+    str,
+    _matching(
+        r"usb(:\d+-\d+(\.\d+)*)?|serial:/.+",
+        '"usb", "usb:1-4.2" for what is plugged in there, or "serial:/dev/ttyUSB0"',
+    ),
+]
 Topic = Annotated[str, _matching(r"[^\s+#/]+(/[^\s+#/]+)*", 'a topic without "+", "#" or outer "/"')]
 AbsolutePath = Annotated[Path, AfterValidator(_absolute)]
 Command = Annotated[list[str], Field(min_length=1)]

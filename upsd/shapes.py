@@ -13,11 +13,15 @@ from upsd.ups.battery import BatteryFacts
 if TYPE_CHECKING:
     from upsd.domain.power import UpsIdentity
     from upsd.settings import KubernetesSettings, NasSettings, Settings
+    from upsd.ups.profile import DeviceProfile
 
 # What the smallest UPS of the kind holds, until it says more.
 _FALLBACK_V = 12.0
 _FALLBACK_AH = 7.0
 _MASTER_ASKED_TIMES = 3
+# How long a small UPS is trusted to last once it has said that its battery is low; nobody documents it.
+_AFTER_LOW_S = 120.0
+_SURE_SHARE = 0.7
 
 
 def rack_shape(settings: Settings) -> RackShape:
@@ -30,6 +34,7 @@ def rack_shape(settings: Settings) -> RackShape:
         ),
         cluster=_cluster_shape(settings.kubernetes) if settings.kubernetes else None,
         storage=_storage_shape(settings.nas) if settings.nas else None,
+        outlet_off_delay_s=settings.ups.outlet_off_delay,
     )
 
 
@@ -49,17 +54,25 @@ def supervisor_rules(settings: Settings) -> SupervisorRules:
     )
 
 
-def battery_facts(settings: Settings, identity: UpsIdentity | None) -> BatteryFacts:
-    """What is known of the battery: from the settings, else from the UPS, else the smallest there is."""
+def battery_facts(
+    settings: Settings, identity: UpsIdentity | None, profile: DeviceProfile | None = None
+) -> BatteryFacts:
+    """What is known of the battery: from the settings, else from the UPS, else the smallest there is.
+
+    How long it lasts once it is low is known only if a bench test has measured it.
+    """
     told = settings.battery
     voltage_v = told.voltage_v or (identity and identity.battery_voltage_v) or _FALLBACK_V
     capacity_ah = told.capacity_ah or (identity and identity.battery_capacity_ah) or _FALLBACK_AH
+    measured_s = profile.low_to_off_s if profile else None
     return BatteryFacts(
         voltage_v=voltage_v,
         capacity_ah=capacity_ah,
         health=told.health,
         inverter_efficiency=told.inverter_efficiency,
         inverter_idle_w=told.inverter_idle_w,
+        # The load of the bench was another one, so what was measured can only shorten it.
+        after_low_s=_AFTER_LOW_S if measured_s is None else min(_AFTER_LOW_S, _SURE_SHARE * measured_s),
     )
 
 

@@ -40,7 +40,7 @@ class Snapshot:
     """Everything that is known at one moment; `None` is not known, or does not apply now.
 
     `starts_in_s` is how long the shutdown can still wait; `phase` is one of idle, shutting-down, aborting,
-    recovering and finished.
+    recovering and finished; `test_result` is how the last battery test of ours ended, in NUT's words.
     """
 
     ups: str
@@ -55,6 +55,7 @@ class Snapshot:
     outage: str | None
     phase: str
     warnings: tuple[str, ...]
+    test_result: str | None = None
 
 
 def status_tokens(reading: Reading) -> tuple[str, ...]:
@@ -82,7 +83,7 @@ def state_document(snapshot: Snapshot, *, at: str | None, now: float) -> Documen
         "ups": snapshot.ups,
         "at": at,
         "power": snapshot.power.value,
-        "readings": _readings(reading),
+        "readings": _readings(reading, snapshot.test_result),
         "device": _device(snapshot.identity),
         "reading_age_s": None if reading is None else _seconds(now - reading.at),
         "on_battery_s": _seconds(snapshot.on_battery_s),
@@ -260,9 +261,9 @@ def _seconds(value: float | None) -> float | None:
     return None if value is None else round(value, 1)
 
 
-def _readings(reading: Reading | None) -> Document:
+def _readings(reading: Reading | None, test_result: str | None) -> Document:
     if reading is None:
-        return dict.fromkeys(_READING_NAMES)
+        return {**dict.fromkeys(_READING_NAMES), "ups.test.result": test_result}
     values: tuple[Json, ...] = (
         " ".join(status_tokens(reading)),
         reading.charge_percent,
@@ -277,9 +278,25 @@ def _readings(reading: Reading | None) -> Document:
         reading.load_percent,
         reading.temperature_c,
         "enabled" if reading.beeper_on else "disabled",
-        "in progress" if reading.test_in_progress else None,
+        "In progress" if reading.test_in_progress else test_result,
     )
-    return dict(zip(_READING_NAMES, values, strict=True))
+    return {**dict(zip(_READING_NAMES, values, strict=True)), **_phases(reading)}
+
+
+def _phases(reading: Reading) -> Document:
+    """A three-phase unit's figures, by NUT's names; single-phase sides have no more than the one above."""
+    found: Document = {}
+    for number, phase in enumerate(reading.phases, start=1):
+        found |= {
+            f"input.L{number}-N.voltage": phase.input_voltage_v,
+            f"input.bypass.L{number}-N.voltage": phase.bypass_voltage_v,
+            f"output.L{number}-N.voltage": phase.output_voltage_v,
+            f"output.L{number}.power.percent": phase.load_percent,
+            f"output.L{number}.current": phase.current_a,
+            f"output.L{number}.realpower": phase.real_power_w,
+            f"output.L{number}.power": phase.apparent_power_va,
+        }
+    return found
 
 
 _READING_NAMES = (
@@ -313,6 +330,9 @@ def _device(identity: UpsIdentity | None) -> Document | None:
         "battery.capacity": identity.battery_capacity_ah,
         "output.voltage.nominal": identity.output_voltage_v,
         "output.frequency.nominal": identity.output_frequency_hz,
+        "input.phases": identity.phases[0],
+        "output.phases": identity.phases[1],
+        "ups.type": identity.kind,
     }
 
 

@@ -29,8 +29,6 @@ if TYPE_CHECKING:
 
 # A shutdown that passed its point of no return before we were restarted goes on after this, with or without a reading.
 _RESUME_BLIND_S = 10.0
-# How long a small UPS is trusted to last once it has said that its battery is low; nobody documents it.
-_AFTER_LOW_S = 120.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +79,9 @@ class Supervisor:
         self._began_on_battery = False
         self.view = PowerView(heard_at=now)
         self.identity: UpsIdentity | None = None
+        self._known: tuple[UpsIdentity | None, BatteryFacts] | None = None
         self.warnings: tuple[str, ...] = ()
+        self.test_result: str | None = None
 
     def hear(self, reading: Reading) -> None:
         """Follow one reading."""
@@ -89,15 +89,20 @@ class Supervisor:
         self.view, events = observe(self.view, reading, self._rules.power)
         # Nobody knows for how long it was so before we came.
         self._began_on_battery = self.view.lost_at is not None and (first or self._began_on_battery)
-        self._low_end = min(self._low_end, reading.at + _AFTER_LOW_S) if self.view.low else math.inf
-        self._ends = (self._ends[1], reading.at + self._estimate(reading.at).low_s)
+        self._low_end = min(self._low_end, reading.at + self._battery.after_low_s) if self.view.low else math.inf
+        on_mains = self.view.lost_at is None
+        self._ends = (self._ends[1], -math.inf if on_mains else reading.at + self._estimate(reading.at).low_s)
         self._follow(reading.at, events)
         if self.view.on_mains:
             self._conductor.mains_back()
 
-    def tick(self, now: float) -> None:
-        """Let time pass; to be called about once a second."""
-        self.view, events = tick(self.view, now, self._rules.power)
+    def expect_test(self, until: float) -> None:
+        """Until then (loop time) the UPS may live on its battery because we have it tested."""
+        self.view = replace(self.view, test_until=until)
+
+    def tick(self, now: float, *, trouble: str | None = None) -> None:
+        """Let time pass; to be called about once a second. `trouble` is why there are no readings, if that is known."""
+        self.view, events = tick(self.view, now, self._rules.power, trouble)
         if events or self.view.silent:
             self._follow(now, events)
 
@@ -126,9 +131,15 @@ class Supervisor:
         on_battery_s = None if self.view.lost_at is None else now - self.view.lost_at
         if self._began_on_battery:
             on_battery_s = math.inf
-        facts = self._facts(self.identity)
-        charge = self._charge_at(now, facts)
-        return battery.estimate(charge, self._watts(), facts, reading=fresh, on_battery_s=on_battery_s)
+        charge = self._charge_at(now)
+        return battery.estimate(charge, self._watts(), self._battery, reading=fresh, on_battery_s=on_battery_s)
+
+    @property
+    def _battery(self) -> BatteryFacts:
+        """What is known of the battery, gathered anew only when another UPS answers."""
+        if self._known is None or self._known[0] is not self.identity:
+            self._known = self.identity, self._facts(self.identity)
+        return self._known[1]
 
     def snapshot(self, now: float) -> Snapshot:
         """Everything that a surface shows."""
@@ -147,12 +158,13 @@ class Supervisor:
             outage=self._conductor.outage,
             phase=self._conductor.phase.value,
             warnings=self.warnings,
+            test_result=self.test_result,
         )
 
     def _follow(self, now: float, events: tuple[Event, ...]) -> None:
         for event in events:
             self._emit(event)
-        self._charge = self._charge_at(now, self._facts(self.identity))
+        self._charge = self._charge_at(now)
         if self._unfinished:
             self._settle_unfinished(self._unfinished, now)
         self._pull_trigger(now)
@@ -192,10 +204,10 @@ class Supervisor:
             need_s=critical_path_s(self._conductor.plan),
         )
 
-    def _charge_at(self, now: float, facts: BatteryFacts) -> battery.Charge:
+    def _charge_at(self, now: float) -> battery.Charge:
         reading = self.view.reading
         if self.view.lost_at is not None or (reading and reading.on_battery):
-            return battery.discharge(self._charge, now, self._watts(), facts)
+            return battery.discharge(self._charge, now, self._watts(), self._battery)
         charged = reading is not None and reading.charged and not self.view.silent
         return battery.recharge(self._charge, now, charged=charged)
 

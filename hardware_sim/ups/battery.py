@@ -34,6 +34,7 @@ _BULK_RATE_PER_H: Final = 0.1
 """Most that the charger gives, as a part of the nominal capacity per hour."""
 _CHARGE_RESISTANCE_OHM_AH: Final = 2.8
 _CHARGED: Final = 0.98
+_COARSENESS: Final = 0.005
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,14 +115,18 @@ class Battery:
             self.voltage_v = max(0.0, block_v) * self.spec.blocks
 
     def seconds_until(self, voltage_v: float, drain_w: float, *, step_s: float = 60.0) -> float:
-        """How long `drain_w` can be drawn until the voltage under load falls to `voltage_v`."""
+        """How long `drain_w` can be drawn until the voltage under load falls to `voltage_v`.
+
+        To `step_s`, or to half a percent where that is more: a small load may last for days.
+        """
         rehearsal = copy.copy(self)
         passed_s = 0.0
         while passed_s < 1e6:
-            rehearsal.step(step_s, drain_w)
+            duration_s = max(step_s, _COARSENESS * passed_s)
+            rehearsal.step(duration_s, drain_w)
             if rehearsal.voltage_v <= voltage_v:
                 break
-            passed_s += step_s
+            passed_s += duration_s
         return passed_s
 
     def _filling(self) -> float:

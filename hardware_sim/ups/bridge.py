@@ -9,31 +9,33 @@ from __future__ import annotations
 
 import errno
 import math
+import struct
 from typing import TYPE_CHECKING, Final
 
-from hardware_sim.ups.descriptors import IN_ENDPOINT, string_descriptor
+from hardware_sim.ups.descriptors import CONFIGURATION, IN_ENDPOINT, descriptor
 from hardware_sim.ups.faults import Faults
-from hardware_sim.ups.line import SerialLine
-from hardware_sim.ups.responder import Responder
+from hardware_sim.ups.line import serial_line
 
 if TYPE_CHECKING:
     import random
 
     from hardware_sim.ups.device import UpsDevice
+    from hardware_sim.ups.line import SerialLine
 
 REPORT_LENGTH: Final = 8
 POLL_INTERVAL_S: Final = 0.010
 LINE_SETUP: Final = bytes.fromhex("B0 04 00 00 03")
-"""1200 baud, 8 data bits, no parity, one stop bit: the only setting at which the UPS is understood."""
+"""1200 baud, 8 data bits, no parity, one stop bit: the only setting at which an iPlug is understood."""
+FASTEST_BAUD: Final = 4800
+"""8 bytes in 10 ms, which is all that the low-speed device can move, are little more."""
 
+_ADDRESSES: Final = 127
 _COUNT: Final = 0x07
 _LINE_STATE: Final = 0xF0
-_IN_BUFFER: Final = 96
-_OUT_BUFFER: Final = 16
-_SET_REPORT: Final = (0x21, 0x09)
-_GET_DESCRIPTOR: Final = (0x80, 0x06)
+_LINE_SETTING: Final = struct.Struct("<IB")
+_EIGHT_DATA_BITS_NO_PARITY_ONE_STOP_BIT: Final = 0x03
 _FEATURE_REPORT: Final = 0x0300
-_STRING_DESCRIPTOR: Final = 3
+_ENDPOINT_HALT: Final = 0
 _BABBLE_START: Final = bytes.fromhex("02 22 20 52 53 32 34")
 _BABBLE_MORE: Final = b"0000000"
 _BABBLE_REPORTS: Final = 64
@@ -42,7 +44,8 @@ _BABBLE_REPORTS: Final = 64
 class CypressBridge:
     """The bridge with the UPS behind it.
 
-    With `split` an IN report carries a random part of what is there, without it as much as fits.
+    It holds `out_buffer` bytes for the UPS and `in_buffer` bytes of it; what does not fit is lost. With `split` an IN
+    report carries a random part of what is there, without it as much as fits.
     """
 
     def __init__(
@@ -51,13 +54,18 @@ class CypressBridge:
         faults: Faults,
         *,
         poll_interval_s: float = POLL_INTERVAL_S,
+        out_buffer: int = 16,
+        in_buffer: int = 96,
         split: random.Random | None = None,
     ) -> None:
         self.faults = faults
         self._line = line
         self._poll_interval_s = poll_interval_s
+        self._out_buffer = out_buffer
+        self._in_buffer = in_buffer
         self._split = split
         self._received = bytearray()
+        self._setting = bytes(_LINE_SETTING.size)
         self._line_is_set_up = False
         self._plug_count = faults.plug_count
         self._last_poll_at = -math.inf
@@ -66,27 +74,39 @@ class CypressBridge:
     @property
     def address(self) -> int | None:
         """Its address on the bus, or `None` while the cable is out."""
-        return None if self.faults.unplugged else self.faults.plug_count
+        return None if self.faults.unplugged else (self.faults.plug_count - 1) % _ADDRESSES + 1
 
     def control(self, setup: tuple[int, int, int, int], data: bytes, now: float) -> bytes:
         """A control transfer: request type, request, value, index; for IN requests the bytes that it gives."""
         self._start_transfer(now)
-        request, value, index = setup[:2], setup[2], setup[3]
-        if request == _SET_REPORT and value == _FEATURE_REPORT and index == 0:
-            self._line_is_set_up = data == LINE_SETUP
-            return b""
-        if request == _GET_DESCRIPTOR and value >> 8 == _STRING_DESCRIPTOR:
-            descriptor = string_descriptor(value & 0xFF)
-            if descriptor is not None:
-                return descriptor
-        raise OSError(errno.EPIPE, "the device knows no such request")
+        match setup:
+            case (0x21, 0x09, value, 0) if value == _FEATURE_REPORT:
+                self._set_line_up(data)
+            case (0xA1, 0x01, value, 0) if value == _FEATURE_REPORT:
+                return self._setting
+            case (0x80 | 0x81, 0x06, value, _) if (described := descriptor(value >> 8, value & 0xFF)) is not None:
+                return described
+            case (0x80, 0x08, 0, 0):
+                return bytes((CONFIGURATION.bConfigurationValue,))
+            case (0x00, 0x09, value, 0) if value == CONFIGURATION.bConfigurationValue:
+                # All that a device hears of a bus reset over USB/IP: the host chooses its configuration anew.
+                self.reset(now)
+            case (0x02, 0x01, value, endpoint) if value == _ENDPOINT_HALT:
+                self.clear_halt(endpoint, now)
+            case (0x80 | 0x81, 0x00, 0, _):
+                return bytes(2)
+            case (0x82, 0x00, 0, endpoint):
+                return bytes((endpoint == IN_ENDPOINT and self.faults.stalled, 0))
+            case _:
+                raise OSError(errno.EPIPE, "the device knows no such request")
+        return b""
 
     def write(self, report: bytes, now: float) -> None:
         """An OUT report; bytes that don't fit the bridge's small buffer are lost."""
         self._start_transfer(now)
         data = report[1 : 1 + (report[0] & _COUNT)] if report else b""
         if self._line_is_set_up:
-            room = max(0, _OUT_BUFFER - self._line.backlog(now))
+            room = max(0, self._out_buffer - self._line.backlog(now))
             self._line.feed(data[:room], now)
 
     def wait_s(self, now: float) -> float:
@@ -124,11 +144,24 @@ class CypressBridge:
             self._forget()
         arrived = self._line.available(now)
         if self._line_is_set_up and not self.faults.silent:
-            room = _IN_BUFFER - len(self._received)
+            room = self._in_buffer - len(self._received)
             self._received += arrived[:room]
+
+    def _set_line_up(self, setting: bytes) -> None:
+        if len(setting) != _LINE_SETTING.size:
+            raise OSError(errno.EPIPE, "a line set-up has five bytes")
+        baud, code = _LINE_SETTING.unpack(setting)
+        if baud > FASTEST_BAUD:
+            raise OSError(errno.EPIPE, f"{baud} baud are too much for a low-speed device")
+        # Linux begins with a rate of 0, which changes nothing.
+        if baud > 0:
+            self._setting = setting
+            self._line.set_host_baud(baud)
+            self._line_is_set_up = code == _EIGHT_DATA_BITS_NO_PARITY_ONE_STOP_BIT
 
     def _forget(self) -> None:
         self._received.clear()
+        self._setting = bytes(_LINE_SETTING.size)
         self._line_is_set_up = False
 
     def _next_piece(self) -> bytes:
@@ -156,9 +189,13 @@ def bridge_to(
     faults: Faults | None = None,
     line_speed: float = 1.0,
     poll_interval_s: float = POLL_INTERVAL_S,
+    out_buffer: int = 16,
+    in_buffer: int = 96,
     split: random.Random | None = None,
 ) -> CypressBridge:
     """A bridge with everything between it and this UPS; `line_speed` 0 is a line without delay."""
     faults = faults or Faults()
-    line = SerialLine(Responder(device, faults).answer, line_speed)
-    return CypressBridge(line, faults, poll_interval_s=poll_interval_s, split=split)
+    line = serial_line(device, faults, line_speed)
+    return CypressBridge(
+        line, faults, poll_interval_s=poll_interval_s, out_buffer=out_buffer, in_buffer=in_buffer, split=split
+    )

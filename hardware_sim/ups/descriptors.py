@@ -1,7 +1,11 @@
-"""The bridge's USB descriptors, as `lsusb` shows those of real ones; field names are those of USB."""
+"""The bridge's USB descriptors, as `lsusb` shows those of real ones; field names are those of USB.
+
+Nobody has published the report descriptor but for its length: here it says what the reports are.
+"""
 
 from __future__ import annotations
 
+import struct
 from types import SimpleNamespace
 from typing import Final
 
@@ -17,6 +21,18 @@ _INTERRUPT: Final = 3
 _HID_CLASS: Final = 3
 _STRINGS: Final = {1: "Cypress Semiconductor", 2: "USB to Serial", 3: "Sample HID"}
 _HID_DESCRIPTOR: Final = bytes.fromhex("09 21 00 01 00 01 22 25 00")
+_REPORT_DESCRIPTOR: Final = bytes.fromhex(
+    "06 00 FF 09 01 A1 01"  # usage page and usage: the vendor's; an application
+    "15 00 26 FF 00 75 08"  # fields of one byte, 0 to 255
+    "19 01 29 08 95 08 81 02"  # eight in
+    "19 01 29 08 91 02"  # eight out
+    "19 01 29 05 95 05 B1 02"  # five of set-up
+    "C0"
+)
+_DEVICE_FIELDS: Final = struct.Struct("<BBHBBBBHHHBBBB")
+_CONFIGURATION_FIELDS: Final = struct.Struct("<BBHBBBBB")
+_INTERFACE_FIELDS: Final = struct.Struct("<9B")
+_ENDPOINT_FIELDS: Final = struct.Struct("<BBBBHB")
 
 CONFIGURATION: Final = SimpleNamespace(
     bLength=9,
@@ -82,8 +98,38 @@ def device_descriptor(address: int) -> SimpleNamespace:
     )
 
 
-def string_descriptor(index: int) -> bytes | None:
-    """A string descriptor; index 0 lists the languages (US English)."""
+def descriptor(kind: int, index: int) -> bytes | None:
+    """What the device answers to GET_DESCRIPTOR for this type and index; `None` if it has no such thing."""
+    match kind:
+        case 1:
+            return _packed(_DEVICE_FIELDS, device_descriptor(0))
+        case 2 if index == 0:
+            return configuration_descriptor()
+        case 3:
+            return _string_descriptor(index)
+        case 0x21:
+            return _HID_DESCRIPTOR
+        case 0x22:
+            return _REPORT_DESCRIPTOR
+        case _:
+            return None
+
+
+def configuration_descriptor() -> bytes:
+    """The only configuration with all that belongs to it."""
+    endpoints = b"".join(_packed(_ENDPOINT_FIELDS, endpoint) for endpoint in ENDPOINTS)
+    interface = _packed(_INTERFACE_FIELDS, INTERFACE) + _HID_DESCRIPTOR
+    return _packed(_CONFIGURATION_FIELDS, CONFIGURATION) + interface + endpoints
+
+
+def _packed(fields: struct.Struct, values: SimpleNamespace) -> bytes:
+    """The fields in the order in which USB has them, which is that of `values`."""
+    count = len(fields.unpack(bytes(fields.size)))
+    return fields.pack(*list(vars(values).values())[:count])
+
+
+def _string_descriptor(index: int) -> bytes | None:
+    """A string; index 0 lists the languages (US English)."""
     if index == 0:
         text = b"\x09\x04"
     elif index in _STRINGS:

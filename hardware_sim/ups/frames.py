@@ -8,7 +8,10 @@ from __future__ import annotations
 
 import enum
 from dataclasses import dataclass
-from typing import Final
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Set as AbstractSet
 
 STX: Final = 0x02
 ETX: Final = 0x03
@@ -22,13 +25,18 @@ DATA_LENGTH: Final = {
     "GI": 0,
     "GN": 0,
     "RS": 0,
+    "RE": 0,
+    "RK": 0,
     "CS": 4,
     "CR": 8,
     "CD": 0,
     "TB": 3,
     "TP": 0,
 }
-"""The requests that a one-phase unit knows (so not RE), with the number of their data characters."""
+"""The requests of the document, with the number of their data characters."""
+THREE_PHASE_COMMANDS: Final = frozenset({"RE", "RK"})
+"""Known only to units with three phases out."""
+ONE_PHASE_COMMANDS: Final = frozenset(DATA_LENGTH) - THREE_PHASE_COMMANDS
 
 
 class CheckMode(enum.Enum):
@@ -126,8 +134,8 @@ def sender_of(frame: bytes) -> int | None:
     return frame[1]
 
 
-def parse_request(frame: bytes, mode: CheckMode) -> Request:
-    """Judge a frame that is addressed to this UPS.
+def parse_request(frame: bytes, mode: CheckMode, known: AbstractSet[str] = ONE_PHASE_COMMANDS) -> Request:
+    """Judge a frame that is addressed to this UPS, which knows these commands.
 
     Raises:
         RefusedError: with the code that a UPS answers. The check field comes first: when it is wrong,
@@ -137,8 +145,8 @@ def parse_request(frame: bytes, mode: CheckMode) -> Request:
     body, check = frame[1:-5], frame[-5:-1]
     if check_digits(body, CheckMode.SUM if command == "GI" else mode) != check:
         raise RefusedError(NakCode.WRONG_CHECK, command)
-    if command not in DATA_LENGTH:
-        known_letter = any(name[0] == command[0] for name in DATA_LENGTH)
+    if command not in known:
+        known_letter = any(name[0] == command[0] for name in known)
         raise RefusedError(NakCode.UNKNOWN_SUBCOMMAND if known_letter else NakCode.UNKNOWN_COMMAND, command)
     data = frame[7:-5]
     if number_of(frame[5:7]) != len(data) or len(data) != DATA_LENGTH[command]:

@@ -2,7 +2,8 @@
 
 CS switches off after a delay; the outlets return with the mains, once it has been away (seen on an iDialog).
 CR switches off after a delay and on again some time later. CD cancels whichever of the two is still waiting.
-A battery run-out is like CS. Pure: time is an argument.
+A battery run-out is like CS. A machine that speaks SENTR trips its own breaker: only a person closes it again
+(SENTR page 6). Pure: time is an argument.
 """
 
 from __future__ import annotations
@@ -22,6 +23,8 @@ class OffCause(enum.Enum):
     RUN_OUT = "run-out"
     HELD = "held"
     """A restore that was cancelled: only a person or another CR switches on."""
+    TRIPPED = "tripped"
+    """Only a person switches on."""
 
 
 class Outlets:
@@ -33,6 +36,7 @@ class Outlets:
         self.shutdown_at: float | None = None
         self.restore_at: float | None = None
         self._restore_after_s: float | None = None
+        self._off_cause = OffCause.SHUTDOWN
         self._mains_was_away = False
         self._restore_needs_mains = restore_needs_mains
         self._starts_after_run_out = starts_after_run_out
@@ -51,9 +55,14 @@ class Outlets:
         """Switch off after the delay, and on again that long after it (`None`: not by a timer)."""
         if self.on:
             self.shutdown_at = now + delay_s
-            self._restore_after_s = restore_after_s
-        elif restore_after_s is not None:
+            self._restore_after_s, self._off_cause = restore_after_s, OffCause.SHUTDOWN
+        elif restore_after_s is not None and self.cause is not OffCause.TRIPPED:
             self._begin_cycle(now + delay_s + restore_after_s)
+
+    def schedule_trip(self, now: float, delay_s: float) -> None:
+        """Switch off after the delay, until a person switches on."""
+        self.schedule(now, delay_s, None)
+        self._off_cause = OffCause.TRIPPED
 
     def cancel(self) -> None:
         """Drop a waiting shutdown; or, when off already, the waiting restore."""
@@ -74,7 +83,7 @@ class Outlets:
         """Do what is due: run-out timers, and what the mains brings back."""
         if self.shutdown_at is not None and now >= self.shutdown_at:
             off_at, restore_after_s = self.shutdown_at, self._restore_after_s
-            self._switch_off(OffCause.SHUTDOWN)
+            self._switch_off(self._off_cause)
             if restore_after_s is not None:
                 self._begin_cycle(off_at + restore_after_s)
         if self.on:

@@ -9,14 +9,7 @@ import threading
 import time
 from typing import TYPE_CHECKING, Final, Protocol
 
-from hardware_sim.ups.transfers import (
-    ANSWER_HEADER,
-    Transfer,
-    perform,
-    time_left_s,
-    timed_out,
-    wait_s,
-)
+from hardware_sim.ups.transfers import ANSWER_HEADER, Ongoing, Transfer, time_left_s
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -26,7 +19,6 @@ if TYPE_CHECKING:
 # Transfers block real threads in real time, as those of libusb do; this is the one place that knows it.
 _CLOCK: Final = time.monotonic  # noqa: TID251
 _PAUSE: Final = time.sleep  # noqa: TID251
-_LONGEST_PAUSE_S: Final = 0.02
 _ANSWER_GRACE_S: Final = 5.0
 
 
@@ -70,17 +62,14 @@ class LocalPort:
         """Nothing is held."""
 
     def transfer(self, transfer: Transfer) -> bytes:
-        """Do it in this thread; a read waits in short pauses, so that pulling the plug ends it."""
-        began = self._clock()
+        """Do it in this thread."""
+        ongoing = Ongoing(self._bridge, transfer, self._clock())
         while True:
-            now = self._clock()
             with self.lock:
-                if self._bridge.address is None or (wait := wait_s(self._bridge, transfer, now)) <= 0.0:
-                    return perform(self._bridge, transfer, now)
-            left = time_left_s(transfer, now - began)
-            if left <= 0.0:
-                raise timed_out()
-            self._pause(min(wait, left, _LONGEST_PAUSE_S))
+                wait_s = ongoing.proceed(self._clock())
+            if wait_s is None:
+                return ongoing.data
+            self._pause(wait_s)
 
 
 class SocketPort:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-from typing import TYPE_CHECKING, Final
+from dataclasses import fields, replace
+from typing import TYPE_CHECKING, Any, Final
 
+from hardware_sim.ups import measurements, reports
 from hardware_sim.ups.device import NotPossibleError
 from hardware_sim.ups.faults import Faults
 from hardware_sim.ups.frames import (
+    DATA_LENGTH,
+    THREE_PHASE_COMMANDS,
     CheckMode,
+    FrameCollector,
     NakCode,
     RefusedError,
     Request,
@@ -18,13 +22,16 @@ from hardware_sim.ups.frames import (
     parse_request,
     sender_of,
 )
-from hardware_sim.ups.reports import Status, identification, nominal, status_data
+from hardware_sim.ups.profiles import Reporting
 
 if TYPE_CHECKING:
     from hardware_sim.ups.device import UpsDevice
+    from hardware_sim.ups.profiles import Profile
+    from hardware_sim.ups.reports import Extended, Peaks, Status
 
 _NO_REPLY: Final = b""
 _OTHER_COMMAND: Final = {"RS": "GN"}
+_NOWHERE: Final = (None, None, None)
 
 
 class Responder:
@@ -33,19 +40,25 @@ class Responder:
     def __init__(self, device: UpsDevice, faults: Faults | None = None) -> None:
         self.device = device
         self.faults = faults or Faults()
+        self._collector = FrameCollector()
+
+    def hear(self, byte: int, now: float) -> bytes:
+        """What is answered to the frame that this byte completes; empty otherwise."""
+        frame = self._collector.feed(byte)
+        return _NO_REPLY if frame is None else self.answer(frame, now)
 
     def answer(self, frame: bytes, now: float) -> bytes:
         """The reply to a frame that was complete at `now`; empty where a UPS keeps silent."""
         self.device.advance(now)
         sender = sender_of(frame)
-        if sender is None or not self.device.awake:
+        if sender is None or self.faults.frozen or not self.device.awake:
             return _NO_REPLY
-        return self._spoil(frame, self._reply(frame, sender))
+        return self.faults.spoil(frame, self._reply(frame, sender))
 
     def _reply(self, frame: bytes, sender: int) -> bytes:
         mode = self.device.profile.check_mode
         try:
-            request = parse_request(frame, mode)
+            request = parse_request(frame, mode, known_commands(self.device.profile))
             data = self._obey(request)
         except RefusedError as refusal:
             nak_mode = CheckMode.SUM if refusal.command == "GI" else mode
@@ -59,48 +72,63 @@ class Responder:
         """Do what is asked; the data of the reply."""
         if self.faults.take("nak_replies"):
             raise RefusedError(self.faults.nak_code, request.command)
-        device = self.device
         try:
-            match request.command:
-                case "GI":
-                    return identification(device.profile)
-                case "GN":
-                    return nominal(device.profile)
-                case "RS":
-                    return status_data(self._status())
-                case "CS":
-                    device.shutdown(_number(request.data))
-                case "CR":
-                    device.shutdown_and_restore(_number(request.data[:4]), _number(request.data[4:]))
-                case "CD":
-                    device.cancel_shutdown()
-                case "TB":
-                    device.test_battery()
+            self._act(request)
         except NotPossibleError as error:
             raise RefusedError(NakCode.NOT_POSSIBLE, request.command) from error
-        return b""
+        return self._report(request.command)
+
+    def _act(self, request: Request) -> None:
+        device = self.device
+        match request.command:
+            case "CS":
+                device.shutdown(_number(request.data))
+            case "CR":
+                device.shutdown_and_restore(_number(request.data[:4]), _number(request.data[4:]))
+            case "CD":
+                device.cancel_shutdown()
+            case "TB":
+                device.test_battery()
+            case "TP":
+                device.test_panel()
+
+    def _report(self, command: str) -> bytes:
+        device, profile = self.device, self.device.profile
+        match command:
+            case "GI":
+                return reports.identification(profile)
+            case "GN":
+                return reports.nominal(profile)
+            case "RS":
+                return reports.status_data(self.faults.misreport(self._status()), profile.phases)
+            case "RE":
+                return reports.extended_data(_extended_as_reported(device))
+            case "RK":
+                return reports.peak_data(_peaks_as_reported(device))
+            case _:
+                return b""
 
     def _status(self) -> Status:
         status = self.device.status()
-        if self.device.profile.full_report:
-            status = replace(status, runtime_min=self.device.runtime_min())
-        else:
-            status = _as_small_units_report(status)
-        if self.faults.take("nonsense_statuses"):
-            status = replace(status, input_voltage_v=4094, battery_voltage_v=6553.4, load_percent=254, charge_percent=0)
-        if self.faults.take("false_off_statuses"):
-            status = replace(status, output_powered=False)
-        return status
+        match self.device.profile.reporting:
+            case Reporting.EVERYTHING:
+                return replace(status, runtime_min=self.device.runtime_min())
+            case Reporting.SMALL_UNIT:
+                return _as_small_units_report(status)
+            case Reporting.FLAGS:
+                return _without_figures(status)
 
-    def _spoil(self, frame: bytes, reply: bytes) -> bytes:
-        middle = len(reply) // 2
-        if self.faults.take("echo_replies"):
-            return frame
-        if self.faults.take("corrupt_replies"):
-            return reply[:middle] + bytes((reply[middle] ^ 0x01,)) + reply[middle + 1 :]
-        if self.faults.take("truncate_replies"):
-            return reply[:middle]
-        return reply
+
+def known_commands(profile: Profile) -> frozenset[str]:
+    """The commands that this model does not refuse as unknown."""
+    unknown: set[str] = set()
+    if profile.phases.outputs == 1:
+        unknown |= THREE_PHASE_COMMANDS
+    if not profile.nominal_values:
+        unknown.add("GN")
+    if not profile.panel_test:
+        unknown.add("TP")
+    return frozenset(DATA_LENGTH) - unknown
 
 
 def _as_small_units_report(status: Status) -> Status:
@@ -112,6 +140,30 @@ def _as_small_units_report(status: Status) -> Status:
         bypass_voltage_v=None,
         charge_percent=None,
         temperature_c=None,
+    )
+
+
+def _without_figures(status: Status) -> Status:
+    figures: dict[str, Any] = {f.name: None for f in fields(status) if not isinstance(getattr(status, f.name), bool)}
+    return replace(status, **figures)
+
+
+def _extended_as_reported(device: UpsDevice) -> Extended:
+    if device.profile.reporting is Reporting.EVERYTHING:
+        return measurements.extended_of(device)
+    return reports.Extended(current_a=_NOWHERE, real_power_w=_NOWHERE, apparent_power_va=_NOWHERE)
+
+
+def _peaks_as_reported(device: UpsDevice) -> Peaks:
+    if device.profile.reporting is Reporting.EVERYTHING:
+        return measurements.peaks_of(device)
+    return reports.Peaks(
+        input_voltage_v=_NOWHERE,
+        output_voltage_v=_NOWHERE,
+        output_current_a=_NOWHERE,
+        power_temperature_c=_NOWHERE,
+        charger_temperature_c=None,
+        battery_temperature_c=None,
     )
 
 

@@ -8,18 +8,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
-from typing import TYPE_CHECKING, Final, Self
+from typing import TYPE_CHECKING, Self
 
-from hardware_sim.ups.transfers import (
-    REQUEST_HEADER,
-    Transfer,
-    TransferKind,
-    encode_answer,
-    perform,
-    time_left_s,
-    timed_out,
-    wait_s,
-)
+from hardware_sim.ups.transfers import REQUEST_HEADER, Ongoing, Transfer, TransferKind, encode_answer
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -29,7 +20,22 @@ if TYPE_CHECKING:
     from hardware_sim.ups.device import UpsDevice
     from hardware_sim.ups.faults import Faults
 
-_LONGEST_PAUSE_S: Final = 0.02
+
+async def let_time_pass(device: UpsDevice, tick_s: float = 0.1) -> None:
+    """Let the UPS live, also when nobody talks to it, until cancelled."""
+    loop = asyncio.get_running_loop()
+    while True:
+        device.advance(loop.time())
+        await asyncio.sleep(tick_s)
+
+
+async def carry_out(bridge: CypressBridge, transfer: Transfer) -> bytes:
+    """Do a transfer on the running loop and wait for it; `OSError` with the number that Linux gives."""
+    loop = asyncio.get_running_loop()
+    ongoing = Ongoing(bridge, transfer, loop.time())
+    while (wait_s := ongoing.proceed(loop.time())) is not None:  # noqa: ASYNC110  # the bridge has a pace, and no event
+        await asyncio.sleep(wait_s)
+    return ongoing.data
 
 
 class UpsServer:
@@ -54,7 +60,7 @@ class UpsServer:
     async def __aenter__(self) -> Self:
         self.device.advance(asyncio.get_running_loop().time())
         self._server = await asyncio.start_unix_server(self._begin, self.socket_path)
-        self._keep(asyncio.create_task(self._let_time_pass(), name="ups-physics"))
+        self._keep(asyncio.create_task(let_time_pass(self.device, self._tick_s), name="ups-physics"))
         return self
 
     async def __aexit__(
@@ -71,12 +77,6 @@ class UpsServer:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _let_time_pass(self) -> None:
-        loop = asyncio.get_running_loop()
-        while True:
-            self.device.advance(loop.time())
-            await asyncio.sleep(self._tick_s)
-
     def _begin(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._keep(asyncio.create_task(self._serve(reader, writer), name="ups-usb"))
 
@@ -91,21 +91,9 @@ class UpsServer:
 
     async def _answer(self, transfer: Transfer) -> bytes:
         try:
-            return encode_answer(0, await self._perform(transfer))
+            return encode_answer(0, await carry_out(self.bridge, transfer))
         except OSError as error:
             return encode_answer(error.errno or errno.EIO, b"")
-
-    async def _perform(self, transfer: Transfer) -> bytes:
-        loop = asyncio.get_running_loop()
-        began = loop.time()
-        while True:
-            now = loop.time()
-            if self.bridge.address is None or (wait := wait_s(self.bridge, transfer, now)) <= 0.0:
-                return perform(self.bridge, transfer, now)
-            left = time_left_s(transfer, now - began)
-            if left <= 0.0:
-                raise timed_out()
-            await asyncio.sleep(min(wait, left, _LONGEST_PAUSE_S))
 
 
 async def _receive(reader: asyncio.StreamReader) -> Transfer:

@@ -1,7 +1,8 @@
 """USB transfers as data: done on a bridge, or sent to the process that has it.
 
 On the socket a transfer is a header (kind, address, timeout in ms, length) and its data, and the answer an
-error number (0: done), a length and the data.
+error number (0: done), a length and the data. A read asks for so many reports: as a host controller does, it collects
+one at each poll of the endpoint, and ends early with what it has when its time is up.
 """
 
 from __future__ import annotations
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 REQUEST_HEADER: Final = struct.Struct("!BIIH")
 ANSWER_HEADER: Final = struct.Struct("!HH")
 _SETUP: Final = struct.Struct("<BBHH")
+_REPORTS: Final = struct.Struct("!H")
+_LONGEST_PAUSE_S: Final = 0.02
 
 
 class TransferKind(enum.IntEnum):
@@ -47,6 +50,11 @@ class Transfer:
         return REQUEST_HEADER.pack(self.kind, self.address, self.timeout_ms, len(self.data)) + self.data
 
 
+def read_data(reports: int) -> bytes:
+    """The data of a `READ` transfer: how many reports it asks for."""
+    return _REPORTS.pack(reports)
+
+
 def control_data(setup: tuple[int, int, int, int], data: bytes) -> bytes:
     """The data of a `CONTROL` transfer: request type, request, value and index, then what is sent."""
     return _SETUP.pack(*setup) + data
@@ -62,14 +70,39 @@ def time_left_s(transfer: Transfer, waited_s: float) -> float:
     return transfer.timeout_ms / 1000 - waited_s if transfer.timeout_ms else math.inf
 
 
-def timed_out() -> OSError:
-    """The error of a transfer that waited for too long."""
-    return OSError(errno.ETIMEDOUT, os.strerror(errno.ETIMEDOUT))
+class Ongoing:
+    """A transfer that began at `now`; only reads take any time."""
 
+    def __init__(self, bridge: CypressBridge, transfer: Transfer, now: float) -> None:
+        self.data = b""
+        self._bridge = bridge
+        self._transfer = transfer
+        self._began_at = now
+        self._lacking = _REPORTS.unpack(transfer.data)[0] if transfer.kind is TransferKind.READ else 1
 
-def wait_s(bridge: CypressBridge, transfer: Transfer, now: float) -> float:
-    """How long until the transfer can be done; only reads have to wait."""
-    return bridge.wait_s(now) if transfer.kind is TransferKind.READ else 0.0
+    def proceed(self, now: float) -> float | None:
+        """Do what can be done; how long (s) to wait before the next look, `None` once `data` is all there is.
+
+        The waits are short, so that pulling the plug ends the transfer.
+
+        Raises:
+            OSError: as `perform` does, and ETIMEDOUT when the time is up before there was any data.
+        """
+        while (wait_s := self._wait_s(now)) <= 0.0:
+            self.data += perform(self._bridge, self._transfer, now)
+            self._lacking -= 1
+            if self._lacking <= 0:
+                return None
+        left_s = time_left_s(self._transfer, now - self._began_at)
+        if left_s > 0.0:
+            return min(wait_s, left_s, _LONGEST_PAUSE_S)
+        if not self.data:
+            raise OSError(errno.ETIMEDOUT, os.strerror(errno.ETIMEDOUT))
+        return None
+
+    def _wait_s(self, now: float) -> float:
+        waits = self._transfer.kind is TransferKind.READ and self._bridge.address is not None
+        return self._bridge.wait_s(now) if waits else 0.0
 
 
 def perform(bridge: CypressBridge, transfer: Transfer, now: float) -> bytes:

@@ -33,9 +33,7 @@ _SETTINGS: Final = """\
 [ups]
 backend = "hardware_sim.usb_backend"
 poll_interval = "300ms"
-packet_pause = "60ms"
-exchange_timeout = "{exchange_timeout}"
-outlet_off_delay = "5s"
+outlet_off_delay = "8s"
 [power]
 debounce = "300ms"
 silence = "2500ms"
@@ -220,10 +218,9 @@ async def scene(
         login: the broker asks for this user and password.
     """
     (directory / "broker").mkdir(parents=True)
-    exchange_timeout = "1500ms" if line_speed == 0.0 else "3s"
     rack = SimulatedRack(
         directory,
-        _SETTINGS.format(directory=directory, exchange_timeout=exchange_timeout),
+        _SETTINGS.format(directory=directory),
         cluster=cluster or small_cluster(),
         machine_pace=_MACHINE_PACE,
         line_speed=line_speed,

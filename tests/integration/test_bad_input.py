@@ -9,20 +9,19 @@ import asyncssh
 
 from hardware_sim.kubernetes.rack import MASTER, WORKERS
 from hardware_sim.machines import MachineState
+from hardware_sim.ups.faults import FALSE_OFF, NONSENSE
 from tests.integration.brokers import until
 from tests.integration.outage import DEADLINE_S, SMALL_BATTERY, Scene, scene, together
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
     from pathlib import Path
 
     from hardware_sim.kubernetes import SimulatedKubernetes
     from hardware_sim.ups.faults import Faults
 
 MANY = 1_000_000
-NOTHING: Mapping[str, str] = {}
-LONG_ENOUGH = {"UPSD_UPS__EXCHANGE_TIMEOUT": "5s"}
-"""To see that a reply has no end."""
+IMPOSSIBLE = {("figure_doubted", figure) for figure in NONSENSE}
 HANGS = '["sleep", "97"]'
 
 
@@ -36,7 +35,7 @@ async def test_an_outage_goes_on_whatever_is_heard_seen_or_written_of_it(tmp_pat
     await together(
         _bad_replies(tmp_path / "torn", "reply broke off", truncate_replies=MANY),
         _bad_replies(tmp_path / "damaged", "was damaged on the line", corrupt_replies=MANY),
-        _bad_replies(tmp_path / "endless", "the UPS sends without end", LONG_ENOUGH, babble=True),
+        _bad_replies(tmp_path / "endless", "the UPS sends without end", babble=True),
         _bad_replies(tmp_path / "silent", "the UPS does not answer", silent=True),
         _bad_replies(tmp_path / "unplugged", "no UPS is plugged in", unplugged=True),
         _broker_drops(tmp_path / "drops"),
@@ -65,13 +64,15 @@ async def _nonsense(directory: Path) -> None:
         await played.start_daemon()
         await played.on_line()
         faults = played.rack.ups.faults
-        for counter in ("nonsense_statuses", "false_off_statuses", "corrupt_replies", "nonsense_statuses"):
-            setattr(faults, counter, 1)
-            await until(lambda counter=counter: getattr(faults, counter) == 0)  # type: ignore[misc]
-        await until(lambda: played.event_names.count("reading_rejected") == 2)
+        for figures in (NONSENSE, FALSE_OFF, None, NONSENSE):
+            if figures is None:
+                faults.corrupt_replies = 1
+            else:
+                faults.override(figures)
+            await until(lambda: faults.corrupt_replies == faults.override_statuses == 0)
+        await until(lambda: len(played.events) == 2 * len(IMPOSSIBLE))
 
-        assert set(played.event_names) == {"reading_rejected"}
-        assert "input_voltage_v" in played.events[0]["fields"]["fields"]
+        assert {(event["event_type"], event["fields"]["figure"]) for event in played.events} == IMPOSSIBLE
         states = [json.loads(payload) for payload in played.subscriber.payloads("/state")]
         assert {state["power"] for state in states} <= {"unknown", "on_line"}
         assert {state["readings"]["input.voltage"] for state in states} <= {None, 230}
@@ -113,11 +114,9 @@ async def _is_found(played: Scene) -> None:
     assert (await played.upsctl("status"))[0] == 0
 
 
-async def _bad_replies(
-    directory: Path, reason: str, environment: Mapping[str, str] = NOTHING, **faults: bool | int
-) -> None:
+async def _bad_replies(directory: Path, reason: str, **faults: bool | int) -> None:
     """The UPS is not understood from the first reading of the outage on until the workers are off."""
-    async with scene(directory, {**SMALL_BATTERY, **environment}) as played:
+    async with scene(directory, SMALL_BATTERY) as played:
         await played.start_daemon()
         await played.on_line()
         await played.cut_mains()

@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import os
 import socket
 import stat
 import tempfile
@@ -13,12 +14,14 @@ import pytest
 from structlog.testing import capture_logs
 
 import upsd.control
-from upsd.control import CLIENT_LIMIT, LINE_LIMIT, ControlError, ControlServer
+from upsd.control import CLIENT_LIMIT, LINE_LIMIT, ActError, ControlError, ControlServer
 from upsd.domain.power import Event
 from upsd.status import StatusBoard
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
+    from collections.abc import AsyncIterator, Iterator, Mapping
+
+    from upsd.status import Json
 
 DEADLINE_S = 5.0
 STATUS = b'{"ask": "status"}\n'
@@ -93,12 +96,18 @@ def path() -> Iterator[Path]:
 
 @pytest.fixture
 async def server(board: StatusBoard, path: Path) -> AsyncIterator[ControlServer]:
-    """The open socket, with one ask that works and one that fails."""
+    """The open socket, with one ask that works, one that fails and one that can't be had."""
 
-    def fail() -> None:
+    async def plan() -> Json:
+        return {"lines": ["cordon"]}
+
+    async def fail() -> Json:
         raise RuntimeError("no plan yet")
 
-    async with ControlServer(board, path, extra={"plan": lambda: {"lines": ["cordon"]}, "broken": fail}) as opened:
+    async def refuse() -> Json:
+        raise ActError("the UPS was unplugged")
+
+    async with ControlServer(board, path, extra={"plan": plan, "broken": fail, "ups": refuse}) as opened:
         yield opened
 
 
@@ -126,6 +135,109 @@ async def test_an_ask_that_fails_says_so_and_the_daemon_goes_on(path: Path) -> N
         assert "no plan yet" in answer["error"]
         assert [event["event"] for event in events] == ["request_failed"]
         assert (await program.ask(STATUS))["ok"]
+
+
+@pytest.mark.usefixtures("server")
+async def test_an_ask_that_cannot_be_answered_says_why(path: Path) -> None:
+    """The reason is for a person, and nothing is logged as a defect."""
+    async with client(path) as program:
+        with capture_logs() as events:
+            answer = await program.ask(b'{"ask": "ups"}\n')
+    assert answer == {"ok": False, "error": "the UPS was unplugged"}
+    assert events == []
+
+
+class Operator:
+    """Does what is commanded, once it is let, and notes who asked."""
+
+    def __init__(self) -> None:
+        self.done: list[Mapping[str, Json]] = []
+        self.uids: list[int] = []
+        self.refusal: str | None = None
+        self.may_go_on = asyncio.Event()
+        self.may_go_on.set()
+
+    def may_act(self, uid: int) -> str | None:
+        """Whether this user may."""
+        self.uids.append(uid)
+        return self.refusal
+
+    async def obey(self, request: Mapping[str, Json]) -> Json:
+        """Do it."""
+        await self.may_go_on.wait()
+        if request.get("impossible"):
+            raise ActError("the rack lives on its battery")
+        if request.get("defect"):
+            raise RuntimeError("a bug")
+        self.done.append(request)
+        return {"confirmed": True}
+
+
+@pytest.fixture
+async def operator(board: StatusBoard, path: Path) -> AsyncIterator[Operator]:
+    """Behind an open socket."""
+    made = Operator()
+    async with ControlServer(board, path, acts={"test": made.obey}, may_act=made.may_act):
+        yield made
+
+
+async def test_a_command_is_carried_out_with_its_arguments(operator: Operator, path: Path) -> None:
+    """The answer comes once it is done; who asked is what the kernel says."""
+    async with client(path) as program:
+        answer = await program.ask(b'{"act": "test", "seconds": 5}\n')
+    assert answer == {"ok": True, "test": {"confirmed": True}}
+    assert operator.done == [{"act": "test", "seconds": 5}]
+    assert operator.uids == [os.getuid()]
+
+
+async def test_who_may_not_command_changes_nothing(operator: Operator, path: Path) -> None:
+    """May look, and may not touch."""
+    operator.refusal = "only root may do that"
+    async with client(path) as program:
+        assert await program.ask(b'{"act": "test"}\n') == {"ok": False, "error": "only root may do that"}
+        assert (await program.ask(STATUS))["ok"]
+    assert operator.done == []
+
+
+@pytest.mark.parametrize(
+    ("request_line", "error"),
+    [
+        (b'{"act": "test", "impossible": true}\n', "the rack lives on its battery"),
+        (b'{"act": "explode"}\n', 'unknown act "explode": one of test'),
+        (b'{"act": 5}\n', "unknown act 5: one of test"),
+        (b'{"act": "test", "defect": true}\n', "upsd failed to do it: a bug; see its log"),
+    ],
+)
+async def test_a_command_that_is_not_done_says_why(
+    operator: Operator, path: Path, request_line: bytes, error: str
+) -> None:
+    """And the daemon goes on."""
+    async with client(path) as program:
+        with capture_logs():
+            assert await program.ask(request_line) == {"ok": False, "error": error}
+        assert (await program.ask(STATUS))["ok"]
+    assert operator.done == []
+
+
+async def test_a_command_goes_on_when_the_one_who_gave_it_hangs_up(operator: Operator, path: Path) -> None:
+    """Half a battery test is no battery test."""
+    operator.may_go_on.clear()
+    async with client(path) as program:
+        await program.send(b'{"act": "test"}\n')
+        async with asyncio.timeout(DEADLINE_S):
+            while not operator.uids:  # noqa: ASYNC110  # it has no event
+                await asyncio.sleep(0)
+    operator.may_go_on.set()
+    async with asyncio.timeout(DEADLINE_S):
+        while not operator.done:  # noqa: ASYNC110  # it has no event
+            await asyncio.sleep(0)
+
+
+@pytest.mark.usefixtures("server")
+async def test_nobody_may_command_unless_the_daemon_says_who(path: Path) -> None:
+    """There is no way to forget it."""
+    async with client(path) as program:
+        assert (await program.ask(b'{"act": "test"}\n'))["ok"] is False
 
 
 @pytest.mark.usefixtures("server")

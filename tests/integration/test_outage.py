@@ -207,6 +207,7 @@ async def _assert_retained(played: Scene) -> None:
 
 def _assert_events(names: list[str]) -> None:
     milestones = ["mains_lost", "outage_confirmed", "shutdown_started", "shutdown_announced", "point_of_no_return"]
+    milestones.append("outlet_cycle_scheduled")
     assert [name for name in names if not name.startswith("step_")] == milestones
 
 

@@ -105,6 +105,21 @@ def test_status_is_read_in_this_process() -> None:
     usb.util.dispose_resources(ups)
 
 
+def test_one_read_collects_several_reports() -> None:
+    """As many as it asks for, in one transfer; the bytes of the reply are spread over them."""
+    _, bridge = ups_as_in_r3()
+    ups = opened(SimulatedBackend(LocalPort(bridge)))
+    for report in RS_REPORTS:
+        ups.write(OUT_ENDPOINT, report, 1000)
+    received = b""
+    while not received.endswith(b"\x03"):
+        reports = bytes(ups.read(IN_ENDPOINT, 24, 1000))
+        assert len(reports) == 24
+        received += b"".join(reports[at + 1 : at + 1 + (reports[at] & 7)] for at in (0, 8, 16))
+    assert received == R3
+    usb.util.dispose_resources(ups)
+
+
 async def test_status_is_read_over_the_socket(server: UpsServer) -> None:
     """The same frame from a UPS behind a socket, and after a mains cut the battery flag."""
     backend = SimulatedBackend(SocketPort(str(server.socket_path)))

@@ -7,13 +7,14 @@ import pty
 import signal
 import sys
 import tempfile
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 import upsd
+from tests.integration.command_line import DEADLINE_S, ROOT, UPSCTL, Result, upsctl
 from upsd.control import ControlServer
 from upsd.domain.plan import Step, StepKind, StepProgress, StepState
 from upsd.domain.power import Event, PowerState, Reading, RuntimeEstimate, Severity, UpsIdentity
@@ -22,10 +23,9 @@ from upsd.status import Snapshot, StatusBoard, shutdown_document, state_document
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
 
+    from upsd.status import Json
+
 AT = "2026-11-23T19:00:00Z"
-ROOT = Path(upsd.__file__).parents[1]
-UPSCTL = (sys.executable, "-m", "upsd.ctl.main")
-DEADLINE_S = 20.0
 
 ON_LINE = Snapshot(
     ups="iplug",
@@ -62,30 +62,6 @@ ON_LINE = Snapshot(
 ON_BATTERY = replace(ON_LINE, power=PowerState.ON_BATTERY, on_battery_s=125.0, starts_in_s=660.0, outage="2026-11-23-1")
 
 
-@dataclass(frozen=True)
-class Result:
-    """What a command said, and how it ended."""
-
-    code: int | None
-    out: str
-    err: str
-
-
-async def upsctl(*arguments: str, environment: dict[str, str] | None = None) -> Result:
-    """Run the real entry point to its end."""
-    process = await asyncio.create_subprocess_exec(
-        *UPSCTL,
-        *arguments,
-        cwd=ROOT,
-        env={**os.environ, **(environment or {})},
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-    )
-    async with asyncio.timeout(DEADLINE_S):
-        out, err = await process.communicate()
-    return Result(process.returncode, out.decode(), err.decode())
-
-
 def show(board: StatusBoard, snapshot: Snapshot) -> None:
     """Put a snapshot on the board, two seconds after its reading."""
     board.set_state(state_document(snapshot, at=AT, now=102.0))
@@ -116,8 +92,11 @@ async def board(path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[St
     """The board of a daemon whose socket upsctl finds in its environment."""
     monkeypatch.setenv("UPSD_CONTROL__SOCKET", str(path))
     shown = StatusBoard("iplug")
-    plan = {"lines": ["1. announce", "2. cordon every node"]}
-    async with ControlServer(shown, path, extra={"plan": lambda: plan}):
+
+    async def plan() -> Json:
+        return {"lines": ["1. announce", "2. cordon every node"]}
+
+    async with ControlServer(shown, path, extra={"plan": plan}):
         yield shown
 
 

@@ -57,6 +57,7 @@ class Outage:
             workers=tuple(HostShape(name, 10.0, 60.0) for name in WORKERS),
             cluster=ClusterShape(2.0, 20.0, 60.0, 5.0, 600.0),
             storage=StorageShape("nas", 5.0, 30.0, None),
+            outlet_off_delay_s=90,
         )
         self.conductor = Conductor(
             shape,
@@ -121,8 +122,8 @@ def reading_of(world: MemoryWorld, now: float) -> Reading:
         charged=status.charged,
         charging=status.charging,
         test_in_progress=status.test_in_progress,
-        input_voltage_v=round(status.input_voltage_v),
-        battery_voltage_v=round(status.battery_voltage_v, 1),
+        input_voltage_v=round(status.input_voltage_v or 0.0),
+        battery_voltage_v=round(status.battery_voltage_v or 0.0, 1),
         load_percent=0,
     )
 

@@ -22,6 +22,7 @@ REFERENCE = shutdown_plan(
         workers=tuple(HostShape(name, 20, 120) for name in ("pi4-a", "pi4-b", "pi3", "bananapi")),
         cluster=ClusterShape(cordon_s=3, drain_s=60, drain_limit_s=300, delete_grace_s=5, ready_limit_s=600),
         storage=StorageShape("nas", flush_s=5, limit_s=60, host=HostShape("nas", 40, 120)),
+        outlet_off_delay_s=180,
     )
 )
 

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from upsd.ups import gpser
 from upsd.ups.errors import Fault, UpsError
-from upsd.ups.frame import STX, Check, FrameAssembler, decode_number, encode_number, integrity
+from upsd.ups.frame import LONGEST_FRAME, NAK_REASONS, Check, FrameAssembler, decode_number, encode_number, integrity
+from upsd.ups.gpser_dialect import reading_from
 
 VECTORS: list[dict[str, Any]] = json.loads((Path(__file__).parent / "gpser_vectors.json").read_text())
 CHECKS = {"sum16": Check.SUM, "crc16": Check.CRC}
@@ -72,10 +73,30 @@ def test_identification_is_decoded(vector: dict[str, Any]) -> None:
         "serial": found.serial,
         "model": found.model,
         "firmware": found.firmware,
-        "phases": found.phases,
+        "phases": {(1, 1): "1", (1, 3): "2", (3, 1): "3", (3, 3): "4"}[found.phases],
         "error_control": found.check.value,
         "batteries": found.batteries_per_bench,
     } == vector["decoded"]
+
+
+def test_identification_is_decoded_whole() -> None:
+    """Every character of the GI reply that means something has its meaning."""
+    found = gpser.decode_identification(b"HM27VA7701400170" + b"ULC3            " + b"SWM039-01-04" + b"432211252000")
+
+    assert found == gpser.Identification(
+        serial="HM27VA7701400170",
+        model="ULC3",
+        firmware="SWM039-01-04",
+        phases=(3, 3),
+        kind="on-line",
+        boost_stages=2,
+        buck_stages=2,
+        check=Check.CRC,
+        power_share_sockets=1,
+        benches=2,
+        batteries_per_bench=5,
+        parallel="master",
+    )
 
 
 def test_nominals_are_decoded() -> None:
@@ -90,25 +111,26 @@ def test_status_is_decoded_with_unknown_as_none(vector: dict[str, Any]) -> None:
     """Every figure of a status reply comes out as sent, and one that is not available as `None`."""
     data = gpser.STATUS.reply(bytes.fromhex(vector["hex"]), CHECKS[vector["integrity"]])
     report = gpser.decode_status(data)
+    first, *others = report.phases
     found: dict[str, object] = {
         "flags": "".join(f"{nibble:X}" for nibble in report.flags),
         "input_hz10": report.input_frequency_dhz,
-        "input_v": report.input_voltage_v,
+        "input_v": first.input_voltage_v,
         "output_hz10": report.output_frequency_dhz,
-        "output_v": report.output_voltage_v,
-        "load": report.load_percent,
+        "output_v": first.output_voltage_v,
+        "load": first.load_percent,
         "bypass_hz10": report.bypass_frequency_dhz,
-        "bypass_v": report.bypass_voltage_v,
+        "bypass_v": first.bypass_voltage_v,
         "battery_v10": report.battery_voltage_dv,
         "charge": report.charge_percent,
         "minutes": report.runtime_min,
         "temperature": report.temperature_c,
     }
-    if report.more_phases:
-        found["input_v23"] = [phase.input_voltage_v for phase in report.more_phases]
-        found["output_v23"] = [phase.output_voltage_v for phase in report.more_phases]
-        found["load23"] = [phase.load_percent for phase in report.more_phases]
-        found["bypass_v23"] = [phase.bypass_voltage_v for phase in report.more_phases]
+    if others:
+        found["input_v23"] = [phase.input_voltage_v for phase in others]
+        found["output_v23"] = [phase.output_voltage_v for phase in others]
+        found["load23"] = [phase.load_percent for phase in others]
+        found["bypass_v23"] = [phase.bypass_voltage_v for phase in others]
 
     assert found == vector["decoded"]
 
@@ -120,14 +142,43 @@ def test_extended_report_is_decoded() -> None:
     assert report == gpser.ExtendedReport((123, 118, 131), (2650, 2540, 2820), (2829, 2714, 3013))
 
 
-@pytest.mark.parametrize(("name", "command"), [("R10", gpser.EXTENDED), ("R11", gpser.STATUS)])
-def test_refusal_is_an_error_that_says_so(name: str, command: gpser.Command) -> None:
-    """A NAK is never taken for data."""
-    check = Check.SUM if name == "R10" else Check.CRC
+def test_peaks_are_decoded() -> None:
+    """Peaks by phase, and temperatures, come out in their units; what is not available is `None`."""
+    volts, amperes = "14?14>14=" + "0000" * 3 + "145144143", "007;00760083"
+    report = gpser.decode_peaks(("0000" + volts + amperes + "2324252631??").encode())
+
+    assert report == gpser.PeakReport(
+        input_voltage_v=(335, 334, 333),
+        output_voltage_v=(325, 324, 323),
+        output_current_da=(123, 118, 131),
+        power_temperature_c=(35, 36, 37),
+        charger_temperature_c=38,
+        battery_temperature_c=None,
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "command", "check", "fault"),
+    [
+        ("R10", gpser.EXTENDED, Check.SUM, Fault.REFUSED),
+        ("R11", gpser.STATUS, Check.CRC, Fault.MISHEARD),
+    ],
+)
+def test_refusal_is_an_error_that_says_so(name: str, command: gpser.Command, check: Check, fault: Fault) -> None:
+    """A NAK is never taken for data, and one that says "your request came damaged" is told apart."""
     with pytest.raises(UpsError, match="refused") as caught:
         command.reply(frame_of(name), check)
 
-    assert caught.value.fault is Fault.REFUSED
+    assert caught.value.fault is fault
+
+
+@pytest.mark.parametrize("code", range(7))
+def test_every_reason_of_a_refusal_is_told(code: int) -> None:
+    """A person reads why, not a number."""
+    frame = bytearray(frame_of("R10"))
+    frame[4] = 0x30 + code
+    with pytest.raises(UpsError, match=NAK_REASONS[str(code)]):
+        gpser.EXTENDED.reply(resummed(bytes(frame)), Check.SUM)
 
 
 @pytest.mark.parametrize(
@@ -200,7 +251,7 @@ def test_unknown_battery_voltage_is_none() -> None:
     frame = resummed(frame_of("R4")[:32] + b"????" + frame_of("R4")[36:])
     report = gpser.decode_status(gpser.STATUS.reply(frame, Check.SUM))
 
-    assert gpser.reading_from(report, at=1.0).battery_voltage_v is None
+    assert reading_from(report, at=1.0).battery_voltage_v is None
 
 
 def test_crc_is_the_catalogued_one() -> None:
@@ -230,21 +281,36 @@ def test_assembler_finds_the_frame_in_any_split(noise: list[bytes], vector: dict
     assert found == frame
 
 
+@given(st.sampled_from(REPLIES), st.integers(0, 70))
+def test_the_assembler_knows_how_much_is_missing(vector: dict[str, Any], cut: int) -> None:
+    """From the header on it is exact, so that a reader can wait for just that."""
+    frame = bytes.fromhex(vector["hex"])
+    cut = min(cut, len(frame) - 1)
+    assembler = FrameAssembler()
+    assert assembler.feed(frame[:cut]) is None
+    if cut >= 7:
+        assert assembler.missing == len(frame) - cut
+    else:
+        assert 1 <= assembler.missing <= len(frame) - cut
+
+
 @given(st.binary(max_size=400))
 def test_garbage_is_an_error_and_never_a_value(garbage: bytes) -> None:
-    """Whatever comes down the line, there is a reply or an `UpsError`, nothing else."""
-    frame = None
+    """Whatever comes down the line, there is an `UpsError` or no frame that anybody believes."""
     with contextlib.suppress(UpsError):
         frame = FrameAssembler().feed(garbage)
         if frame is not None:
-            frame = gpser.STATUS.reply(frame, Check.SUM)
-    assert frame is None or frame[0] == STX
+            data = gpser.STATUS.reply(frame, Check.SUM)
+            assert frame == resummed(frame)
+            assert len(data) in {36, 42, 58}
 
 
-def test_endless_frame_is_oversized() -> None:
-    """A babbling bridge does not fill the memory."""
+@pytest.mark.parametrize("says", ["00", "24", "??"])
+def test_endless_frame_is_oversized(says: str) -> None:
+    """A babbling bridge does not fill the memory: a frame ends where it says that it does."""
+    assembler = FrameAssembler()
     with pytest.raises(UpsError) as caught:
-        FrameAssembler().feed(b"\x02" + b"0" * 1000)
+        assembler.feed(b"\x02\x22\x20RS" + says.encode() + b"0" * LONGEST_FRAME)
 
     assert caught.value.fault is Fault.OVERSIZED
 

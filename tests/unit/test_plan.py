@@ -27,6 +27,7 @@ RACK = RackShape(
     workers=(HostShape("pi4-a", 20, 120), HostShape("pi4-b", 20, 120)),
     cluster=CLUSTER,
     storage=NAS,
+    outlet_off_delay_s=180,
 )
 
 names = st.lists(st.sampled_from(["pi4-a", "pi4-b", "pi3", "bananapi"]), unique=True)
@@ -125,6 +126,18 @@ def test_the_nas_goes_when_nobody_writes_to_it_any_more(shape: RackShape) -> Non
         over = before(plan, unmount.id)
         assert {f"confirm-off {worker.name}" for worker in shape.workers} <= over
         assert "drain k3s-master" in over or not shape.cluster
+
+
+@pytest.mark.parametrize(("off_delay_s", "limit_s"), [(180, 20), (60, 20), (50, 10), (42, 2), (40, 1)])
+def test_a_ups_that_obeys_and_is_not_heard_does_not_cut_off_a_running_master(
+    off_delay_s: float, limit_s: float
+) -> None:
+    """The outlets count from the first command, so no more is tried than leaves the master its time to power off."""
+    step = next(
+        step for step in shutdown_plan(replace(RACK, outlet_off_delay_s=off_delay_s)).steps if step.id == "outlet-cycle"
+    )
+    assert step.limit_s == limit_s
+    assert step.minimum_s <= step.expected_s <= step.limit_s
 
 
 @given(shapes)

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from upsd.domain.power import PowerState, Reading, Severity
-from upsd.power import PowerRules, PowerView, mains_lost, observe, tick, without_impossible
+from upsd.domain.power import Doubt, PowerState, Reading, Severity
+from upsd.power import PowerRules, PowerView, mains_lost, observe, tick
 
 if TYPE_CHECKING:
     from upsd.domain.power import Event
@@ -156,18 +156,12 @@ def test_time_alone_confirms_nothing_while_the_ups_talks(watch: Watch) -> None:
     assert not watch.confirmed()
 
 
-def test_impossible_figures_are_unknown_and_named() -> None:
-    """A figure that no UPS can mean is not shown to anybody as if it were one."""
-    cleaned, names = without_impossible(reading(input_voltage_v=52432, charge_percent=101, load_percent=200))
-    assert (cleaned.input_voltage_v, cleaned.charge_percent, cleaned.load_percent) == (None, None, 200)
-    assert set(names) == {"input_voltage_v", "charge_percent"}
-
-
-def test_impossible_figures_are_reported(watch: Watch) -> None:
-    """Somebody can see that the UPS talks nonsense."""
-    watch.hear(reading(2, input_voltage_v=52432))
-    assert watch.names == ["reading_rejected"]
-    assert watch.events[0].fields["fields"] == "input_voltage_v"
+def test_a_doubted_figure_is_told_once() -> None:
+    """Somebody can see that the UPS talks nonsense, and is not told twice a second."""
+    watch, doubt = Watch(), Doubt("charge_percent", 20.0, "charge jumps")
+    watch.hear(*(reading(at, doubts=(doubt,)) for at in range(5)), reading(5), reading(6, doubts=(doubt,)))
+    assert watch.names == ["figure_doubted", "figure_doubted"]
+    assert watch.events[0].fields == {"figure": "charge_percent", "said": 20.0, "rule": "charge jumps"}
 
 
 def test_output_off_is_believed_at_the_second_reading(watch: Watch) -> None:
@@ -353,7 +347,26 @@ def test_a_test_flag_does_not_end_an_outage(watch: Watch) -> None:
     assert "mains_back" not in watch.names
 
 
-def test_a_figure_that_is_always_impossible_is_reported_once(watch: Watch) -> None:
-    """One odd field does not flood the broker."""
-    watch.hear(*(reading(at, temperature_c=200) for at in range(5)))
-    assert watch.names.count("reading_rejected") == 1
+@pytest.mark.parametrize(("ends_at", "events"), [(30, []), (5, ["mains_lost", "outage_confirmed"])])
+def test_a_battery_test_of_ours_is_no_outage_though_the_ups_does_not_show_it(
+    watch: Watch, ends_at: int, events: list[str]
+) -> None:
+    """We know that we have begun it; longer than it lasts it is no excuse."""
+    watch.view = replace(watch.view, test_until=float(ends_at))
+    watch.hear(*(reading(at, on_battery=True) for at in range(2, 15)))
+    assert watch.names == events
+
+
+def test_mains_that_goes_during_a_test_of_ours_is_an_outage(watch: Watch) -> None:
+    """The input voltage says so."""
+    watch.view = replace(watch.view, test_until=30.0)
+    watch.hear(*(reading(at, on_battery=True) for at in range(2, 5)), *(lost(at) for at in range(5, 10)))
+    assert watch.names == ["mains_lost", "outage_confirmed"]
+    assert watch.view.lost_at == 5
+
+
+def test_silence_says_why_if_that_is_known(watch: Watch) -> None:
+    """A person reads it in the event."""
+    watch.view, (lost_event,) = tick(watch.view, 10.0, RULES, "the UPS was unplugged")
+    assert lost_event.name == "communication_lost"
+    assert lost_event.fields["reason"] == "the UPS was unplugged"

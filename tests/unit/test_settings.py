@@ -138,10 +138,10 @@ def test_a_misspelt_variable_is_an_error(path: Path, name: str, right: str) -> N
 
 def test_a_wrong_value_in_the_environment_is_reported_there(path: Path) -> None:
     """The line names the variable, since the file has nothing wrong in it."""
-    environment = {"UPSD_UPS__EXCHANGE_TIMEOUT": "0s", "UPSD_WORKERS": "[", "UPSD_BATTERY__HEALTH": "2"}
+    environment = {"UPSD_UPS__POLL_INTERVAL": "0s", "UPSD_WORKERS": "[", "UPSD_BATTERY__HEALTH": "2"}
     assert problems(path, MASTER, environment) == (
         'environment: UPSD_WORKERS: is not JSON; write a list such as ["a", "b"]',
-        "environment: UPSD_UPS__EXCHANGE_TIMEOUT: must be more than 0; for example exchange_timeout = 3",
+        "environment: UPSD_UPS__POLL_INTERVAL: must be more than 0; for example poll_interval = 0.5",
         "environment: UPSD_BATTERY__HEALTH: must be at most 1; for example health = 0.7",
     )
 
@@ -172,8 +172,16 @@ def test_a_wrong_value_in_the_environment_is_reported_there(path: Path) -> None:
             "nas.poweroff_command: needs to know where to run; add host, the address of the NAS",
         ),
         (
-            "[ups]\npacket_pause = 0.05",
-            "ups.packet_pause: must be at least 0.06; for example packet_pause = 0.1",
+            '[ups]\nport = "/dev/ttyUSB0"',
+            (
+                "ups.port: can't be used as it stands; "
+                'write "usb", "usb:1-4.2" for what is plugged in there, or "serial:/dev/ttyUSB0"'
+            ),
+        ),
+        ("[ups]\nident = 8", "ups.ident: must be at most 7; for example ident = 0"),
+        (
+            '[ups]\nprotocol = "hid"',
+            'ups.protocol: must be "auto", "gpser" or "sentr"; for example protocol = "auto"',
         ),
         (
             "[ups]\noutlet_off_delay = 1.5",
@@ -417,7 +425,7 @@ NAS = '[nas]\nmount = "/mnt/nas"\nwatts = 18\n'
         (RACK + "[shutdown]\nauto = false", "shutdown:", "set auto = true"),
         (RACK + "[shutdown]\non_battery = 2", "shutdown.on_battery:", "longer than power.debounce"),
         (RACK + "[power]\ndebounce = 31", "power.debounce:", "set 30 s or less"),
-        (RACK + "[power]\nsilence = 1.5", "power.silence:", "twice ups.poll_interval"),
+        (RACK + "[power]\nsilence = 1.5", "power.silence:", "2 s more than ups.poll_interval"),
         (RACK.replace("watts = 25", "watts = 0"), "k3s-master:", "set its watts"),
         (RACK.replace("watts = 25", "watts = 470"), "watts: 484 W", "more than the UPS's 480 W"),
         (RACK + "[battery]\nhealth = 1.0", "battery.health:", "set 0.7"),

@@ -10,7 +10,7 @@ import pytest
 from hardware_sim.ups import frames
 from hardware_sim.ups.battery import BatterySpec
 from hardware_sim.ups.device import NotPossibleError, UpsDevice
-from hardware_sim.ups.faults import Faults
+from hardware_sim.ups.faults import FALSE_OFF, NONSENSE, UNTIL_SET_BACK, Faults
 from hardware_sim.ups.frames import CheckMode, NakCode
 from hardware_sim.ups.profiles import CRC_MODE, FULL_REPORT, IPLUG_800, Profile
 from hardware_sim.ups.responder import Responder
@@ -112,6 +112,7 @@ def test_poor_mains_is_raised_or_lowered(volts: float, *, boost: bool, buck: boo
     device.brown_out(volts)
     status = device.status()
     assert (status.boost, status.buck) == (boost, buck)
+    assert status.output_voltage_v is not None
     assert 215 <= status.output_voltage_v <= 235
 
 
@@ -290,7 +291,7 @@ def test_a_battery_test_runs_on_battery_and_says_that_it_is_a_test() -> None:
     device.advance(5.0)
     status = device.status()
     assert (status.battery_working, status.test_in_progress, status.beeper_on) == (True, True, False)
-    assert status.battery_voltage_v < 13.0
+    assert device.battery.voltage_v < 13.0
     device.advance(10.0)
     assert not device.status().battery_working
 
@@ -357,16 +358,43 @@ def test_faults_spoil_as_many_replies_as_they_say() -> None:
     assert replies[3] == good
 
 
-def test_nonsense_and_a_false_off_are_properly_sealed() -> None:
-    """A reader can't tell them by the check digits: 4094 V, and an output that is off for one reply only."""
-    faults = Faults(nonsense_statuses=1)
+def test_a_status_may_say_anything_and_is_properly_sealed() -> None:
+    """A reader can't tell it by the check digits: 4094 V, or an output that is off, for as many replies as asked."""
+    faults = Faults()
     responder = Responder(running(), faults)
+    faults.override(NONSENSE)
     nonsense = ask(responder, "Q-sum16-RS")
     assert frames.number_of(nonsense[15:18]) == 4094
     assert nonsense[-5:-1] == frames.check_digits(nonsense[1:-5], CheckMode.SUM)
-    faults.false_off_statuses = 1
-    first, second = (ask(responder, "Q-sum16-RS") for _ in range(2))
-    assert (first[7:8], second[7:8]) == (b"0", b"8")
+    faults.override(FALSE_OFF, 2)
+    assert [ask(responder, "Q-sum16-RS")[7:8] for _ in range(3)] == [b"0", b"0", b"8"]
+
+
+def test_one_figure_alone_can_be_implausible() -> None:
+    """An input frequency of 0 beside 230 V of input; everything else as measured."""
+    responder = Responder(running())
+    honest = ask(responder, "Q-sum16-RS")
+    responder.faults.override({"input_frequency_hz": 0.0})
+    assert ask(responder, "Q-sum16-RS")[7:-5] == honest[7:12] + b"000" + honest[15:-5]
+
+
+def test_a_storm_of_refusals_lasts_until_it_is_set_back() -> None:
+    """A counter of -1 is never spent."""
+    responder = Responder(running(), Faults(nak_replies=UNTIL_SET_BACK))
+    assert {ask(responder, "Q-sum16-RS")[3:5] for _ in range(20)} == {b"\x155"}
+    responder.faults.nak_replies = 0
+    assert ask(responder, "Q-sum16-RS")[3:5] == b"RS"
+
+
+def test_a_silent_unit_obeys_and_a_frozen_one_does_not() -> None:
+    """Neither answers; only where the controller hangs is the command lost, and the timers go on in both."""
+    for fault, obeyed in (("silent", True), ("frozen", False)):
+        responder = Responder(running())
+        setattr(responder.faults, fault, True)
+        assert ask(responder, "Q-sum16-CR 120/2") == b""
+        assert responder.device.status().shutdown_active is obeyed
+        setattr(responder.faults, fault, False)
+        assert ask(responder, "Q-sum16-RS") != b""
 
 
 def test_refusals_and_mismatches_can_be_ordered() -> None:

@@ -7,8 +7,9 @@ from dataclasses import replace
 
 import pytest
 
+from tests.identities import IPLUG
 from upsd.domain.plan import Step, StepKind, StepProgress, StepState
-from upsd.domain.power import Event, PowerState, Reading, RuntimeEstimate, Severity, UpsIdentity
+from upsd.domain.power import Event, PhaseReading, PowerState, Reading, RuntimeEstimate, Severity, UpsIdentity
 from upsd.status import (
     STATE_PAUSE_S,
     Document,
@@ -90,8 +91,52 @@ def test_a_battery_test_is_shown_apart_from_the_status() -> None:
     testing = replace(SNAPSHOT, reading=replace(ON_BATTERY, test_in_progress=True))
     readings = state_document(testing, at=AT, now=100.0)["readings"]
     assert isinstance(readings, dict)
-    assert readings["ups.test.result"] == "in progress"
+    assert readings["ups.test.result"] == "In progress"
     assert readings["ups.status"] == "OB DISCHRG"
+
+
+def test_the_last_battery_test_is_told_until_the_next() -> None:
+    """NUT's name for it, so that what watches a UPS over NUT can watch this one."""
+    tested = replace(SNAPSHOT, test_result="Done and passed")
+    for reading in (ON_LINE, None):
+        readings = state_document(replace(tested, reading=reading), at=AT, now=100.0)["readings"]
+        assert isinstance(readings, dict)
+        assert readings["ups.test.result"] == "Done and passed"
+
+
+def test_a_three_phase_unit_is_shown_phase_by_phase() -> None:
+    """By NUT's names; a single-phase one has none of them."""
+    phases = tuple(
+        PhaseReading(
+            input_voltage_v=230 + number,
+            bypass_voltage_v=220 + number,
+            output_voltage_v=210 + number,
+            load_percent=number,
+            current_a=number / 10,
+            real_power_w=100 * number,
+            apparent_power_va=None,
+        )
+        for number in (1, 2, 3)
+    )
+    identity = replace(IPLUG, phases=(3, 3), kind="online")
+    snapshot = replace(SNAPSHOT, identity=identity, reading=replace(ON_LINE, phases=phases))
+    document = state_document(snapshot, at=AT, now=100.0)
+    readings, device = document["readings"], document["device"]
+    assert isinstance(readings, dict)
+    assert isinstance(device, dict)
+    assert {name: readings[name] for name in readings if "L2" in name} == {
+        "input.L2-N.voltage": 232,
+        "input.bypass.L2-N.voltage": 222,
+        "output.L2-N.voltage": 212,
+        "output.L2.power.percent": 2,
+        "output.L2.current": 0.2,
+        "output.L2.realpower": 200,
+        "output.L2.power": None,
+    }
+    assert (device["input.phases"], device["output.phases"], device["ups.type"]) == (3, 3, "online")
+    single = state_document(SNAPSHOT, at=AT, now=100.0)["readings"]
+    assert isinstance(single, dict)
+    assert not [name for name in single if "L1" in name]
 
 
 def test_what_the_ups_does_not_report_is_null_under_its_nut_name() -> None:

@@ -23,22 +23,27 @@ class RefusedError(Exception):
     """The daemon answered that it will not; the text is its reason."""
 
 
-def ask(path: str, what: str) -> dict[str, Any]:
+def ask(path: str, what: str, timeout_s: float = ANSWER_TIMEOUT_S) -> dict[str, Any]:
     """The daemon's answer to one question."""
-    return next(_converse(path, what, ANSWER_TIMEOUT_S))
+    return next(_converse(path, {"ask": what}, timeout_s))
+
+
+def act(path: str, what: str, timeout_s: float, **arguments: int | bool) -> Any:
+    """What became of a command, once it has been carried out."""
+    return next(_converse(path, {"act": what, **arguments}, timeout_s))[what]
 
 
 def follow(path: str) -> Iterator[dict[str, Any]]:
     """What the daemon shows from now on, as objects with `topic` and `document`, until it goes away."""
-    return _converse(path, "subscribe", STREAM_TIMEOUT_S)
+    return _converse(path, {"ask": "subscribe"}, STREAM_TIMEOUT_S)
 
 
-def _converse(path: str, what: str, timeout_s: float) -> Iterator[dict[str, Any]]:
+def _converse(path: str, request: dict[str, Any], timeout_s: float) -> Iterator[dict[str, Any]]:
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
         connection.settimeout(timeout_s)
         try:
             connection.connect(path)
-            connection.sendall(json.dumps({"ask": what}).encode() + b"\n")
+            connection.sendall(json.dumps(request).encode() + b"\n")
             with connection.makefile("rb") as lines:
                 for line in lines:
                     yield _checked(line, path)

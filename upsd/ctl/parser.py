@@ -25,7 +25,7 @@ def build_parser() -> argparse.ArgumentParser:
         "upsctl",
         common,
         about="See what upsd, the power daemon, sees and does.",
-        examples=("upsctl status", "upsctl events", "upsctl plan", "upsctl config check"),
+        examples=("upsctl status", "upsctl events", "upsctl plan", "upsctl ups test", "upsctl config check"),
         exits=("0   as asked", "1   it failed", "3   no upsd answers", "and more: see each command's help"),
     )
     parser.add_argument("--version", action="version", version=f"upsctl {__version__}", help="show the version")
@@ -66,6 +66,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     _add_json(plan, "the plan as upsd gives it")
 
+    _add_ups(commands.add_parser, common)
     _add_config(commands.add_parser, common)
     _described(
         commands.add_parser,
@@ -86,6 +87,54 @@ def _common_options() -> argparse.ArgumentParser:
     )
     common.add_argument("--no-color", action="store_true", help="no colours, as with NO_COLOR or TERM=dumb")
     return common
+
+
+def _add_ups(add_parser: Callable[..., argparse.ArgumentParser], common: argparse.ArgumentParser) -> None:
+    ups = _described(
+        add_parser,
+        "ups",
+        common,
+        about="Ask the UPS itself, and command it.",
+        examples=("upsctl ups show", "sudo upsctl ups test", "sudo upsctl ups cycle --off-after 120 --yes"),
+        exits=("see upsctl ups COMMAND --help",),
+    )
+    commands = ups.add_subparsers(dest="ups_command", metavar="COMMAND", title="commands")
+    done = ("0   done", "1   refused, with the reason", "3   no upsd answers")
+
+    def add(
+        name: str, about: str, *examples: str, exits: tuple[str, ...] = done, json: str | None = None
+    ) -> argparse.ArgumentParser:
+        parser = _described(commands.add_parser, name, common, about=about, examples=examples, exits=exits)
+        if json:
+            _add_json(parser, json)
+        return parser
+
+    add("show", "Show what the UPS says of itself beside its readings.", "upsctl ups show", json="the names and values")
+    add("beeper", "Say whether its beeper sounds. It can't be switched.", "upsctl ups beeper")
+    add(
+        "test",
+        "Have the battery tested, and judge it: the rack lives on it for some seconds.",
+        "sudo upsctl ups test",
+        exits=("0   passed", "1   weak, failed, aborted, without a result, or refused", "3   no upsd answers"),
+        json="what the test showed",
+    )
+    add("panel-test", "Have its lamps tested.", "sudo upsctl ups panel-test")
+    cycle = add(
+        "cycle",
+        "Cut the power of everything on its outlets, this machine's too, and restore it.",
+        "sudo upsctl ups cycle --off-after 120 --restore-after 1 --yes",
+    )
+    cycle.add_argument("--off-after", metavar="SECONDS", type=int, default=180, help="else %(default)s")
+    cycle.add_argument("--restore-after", metavar="MINUTES", type=int, default=1, help="after that; else %(default)s")
+    cycle.add_argument("--yes", action="store_true", help="you mean it; without it nothing is done")
+    add("cancel", "Call a scheduled outlet cycle off, while the outlets are still on.", "sudo upsctl ups cancel")
+    bench = add(
+        "bench",
+        "Find out, step by step and asking before each, what this UPS really does; upsd must be stopped.",
+        "sudo systemctl stop upsd && sudo -u upsd upsctl ups bench",
+        exits=("0   the profile was written", "1   it was not", "78  the settings are not valid"),
+    )
+    bench.add_argument("--config", metavar="PATH", default=DEFAULT_SETTINGS, help="the settings; else %(default)s")
 
 
 def _add_config(add_parser: Callable[..., argparse.ArgumentParser], common: argparse.ArgumentParser) -> None:

@@ -60,8 +60,8 @@ def _power(state: dict[str, Any]) -> str:
     if state["on_battery_s"] is not None:
         since = "" if state["power"] == "on_battery" else ", on battery when last heard of,"
         words += f"{since} for {duration(state['on_battery_s'])}"
-    test = state["readings"]["ups.test.result"]
-    return f"{words} (battery test {plain(test)})" if test else words
+    testing = state["readings"]["ups.test.result"] == "In progress"
+    return f"{words} (battery test in progress)" if testing else words
 
 
 def _status(state: dict[str, Any]) -> str:
@@ -80,8 +80,9 @@ def _line(state: dict[str, Any], side: str) -> str:
 
 def _battery(state: dict[str, Any]) -> str:
     voltage, charge = _reported(state, "battery.voltage", "V"), _reported(state, "battery.charge", "%")
-    temperature = quantity(state["readings"]["ups.temperature"], "deg C")
-    return f"{voltage}, charge {charge}" + (f", {temperature}" if temperature else "")
+    temperature, test = quantity(state["readings"]["ups.temperature"], "deg C"), state["readings"]["ups.test.result"]
+    more = [temperature, f"last test: {plain(test)}" if test and test != "In progress" else None]
+    return ", ".join([voltage, f"charge {charge}", *filter(None, more)])
 
 
 def _runtime(runtime: dict[str, Any] | None) -> str:

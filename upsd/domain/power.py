@@ -19,7 +19,10 @@ Scalar = str | int | float | bool | None
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UpsIdentity:
-    """Who the UPS says it is, and its nominal values; `None` where it does not say."""
+    """Who the UPS says it is, and its nominal values; `None` where it does not say.
+
+    `phases` is how many go in and come out; `kind` is in words, such as "line-interactive, step wave".
+    """
 
     model: str
     serial: str | None
@@ -30,19 +33,49 @@ class UpsIdentity:
     battery_capacity_ah: int | None
     output_voltage_v: int | None
     output_frequency_hz: float | None
+    phases: tuple[int, int] = (1, 1)
+    kind: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PhaseReading:
+    """What a three-phase UPS says of one phase; `None` where it does not say, or has no such phase."""
+
+    input_voltage_v: int | None = None
+    bypass_voltage_v: int | None = None
+    output_voltage_v: int | None = None
+    load_percent: int | None = None
+    current_a: float | None = None
+    real_power_w: int | None = None
+    apparent_power_va: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Doubt:
+    """A figure of a reading that is not believed yet: its name, what the UPS said, and the rule that it broke."""
+
+    figure: str
+    said: float
+    rule: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reading:
-    """One status report of a UPS, complete and checked, taken at loop time `at`."""
+    """One status report of a UPS, complete and checked, taken at loop time `at`; two that say the same are equal.
 
-    at: float
+    Voltages are those of the first phase, the load is the mean of all; `phases` has three for a unit with three phases
+    on either side, and is empty for others. `doubts` are the figures in place of which an older one stands.
+    """
+
+    at: float = field(compare=False)
 
     output_powered: bool
     on_battery: bool
     battery_low: bool
     locked: bool = False
     on_bypass: bool = False
+    bypass_bad: bool = False
+    line_interactive: bool = False
     boost: bool = False
     buck: bool = False
     charging: bool = False
@@ -67,6 +100,8 @@ class Reading:
     charge_percent: int | None = None
     runtime_s: int | None = None
     temperature_c: int | None = None
+    phases: tuple[PhaseReading, ...] = ()
+    doubts: tuple[Doubt, ...] = ()
 
 
 class PowerState(enum.StrEnum):

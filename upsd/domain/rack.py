@@ -120,8 +120,11 @@ class Storage(Protocol):
 class Outlets(Protocol):
     """The outlets of the UPS."""
 
-    async def cycle(self, off_after_s: int, restore_after_min: int) -> None:
-        """Switch them off after the delay, and on again that many minutes later, once there is mains."""
+    async def cycle(self, off_after_s: int, restore_after_min: int) -> bool:
+        """Switch them off after the delay, and on again that many minutes later, once there is mains.
+
+        Returns whether the UPS has since shown that it will.
+        """
 
 
 class LocalHost(Protocol):

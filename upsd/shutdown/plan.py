@@ -18,6 +18,7 @@ _WHOLE = {"rack", "cluster", "ups"}
 # a poll.
 _LOGIN_S = 6.0
 _OUTLET_CYCLE_S = 5.0
+_OUTLET_CYCLE_LIMIT_S = 20.0
 _CORDON_MINIMUM_S = 3.0
 _CONFIRM_MINIMUM_S = 3.0
 _MOUNT_LIMIT_S = 600.0
@@ -61,6 +62,8 @@ class RackShape:
     workers: tuple[HostShape, ...]
     cluster: ClusterShape | None
     storage: StorageShape | None
+    outlet_off_delay_s: float
+    """From the command to the UPS until it cuts the power."""
 
 
 def shutdown_plan(rack: RackShape) -> Plan:
@@ -79,7 +82,7 @@ def shutdown_plan(rack: RackShape) -> Plan:
     if rack.storage:
         steps += _storage_steps(rack.storage, last)
         last = (steps[-1].id,)
-    steps.append(_step(StepKind.OUTLET_CYCLE, "ups", last, _OUTLET_CYCLE_S, _OUTLET_CYCLE_S, 20.0))
+    steps.append(_outlet_cycle(rack, last))
     steps.append(
         _step(
             StepKind.HOST_POWEROFF, master.name, ("outlet-cycle",), master.poweroff_s, master.poweroff_s, master.limit_s
@@ -150,6 +153,13 @@ def _host_off(host: HostShape, needs: tuple[str, ...]) -> list[Step]:
         harmless=True,
     )
     return [poweroff, confirm]
+
+
+def _outlet_cycle(rack: RackShape, after: tuple[str, ...]) -> Step:
+    # The UPS may have heard a command whose answer is lost, and counts from then on: the master has to be off in time.
+    at_most_s = max(1.0, rack.outlet_off_delay_s - rack.master.poweroff_s)
+    usual_s = min(_OUTLET_CYCLE_S, at_most_s)
+    return _step(StepKind.OUTLET_CYCLE, "ups", after, usual_s, usual_s, min(_OUTLET_CYCLE_LIMIT_S, at_most_s))
 
 
 def _storage_steps(storage: StorageShape, needs: tuple[str, ...]) -> list[Step]:

@@ -31,13 +31,17 @@ _LONGEST_S: Final = 24 * 3600.0
 
 @dataclass(frozen=True, slots=True)
 class BatteryFacts:
-    """What is known of the battery: whole string in V and Ah, share of the capacity still there, inverter losses."""
+    """What is known of the battery: whole string in V and Ah, share of the capacity still there, inverter losses.
+
+    `after_low_s` is for how long it is trusted once the UPS has said that it is low.
+    """
 
     voltage_v: float
     capacity_ah: float
     health: float
     inverter_efficiency: float
     inverter_idle_w: float
+    after_low_s: float = 120.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,16 +9,16 @@ class Fault(enum.StrEnum):
     """Why an exchange with the UPS gave no value."""
 
     NOT_PRESENT = "not-present"
-    """No such USB device, or it went away."""
+    """No such device, or it went away."""
     ACCESS_DENIED = "access-denied"
     BUSY = "busy"
-    """Another program holds the USB interface."""
+    """Another program holds the USB interface, or the serial port."""
     STALLED = "stalled"
     """The USB endpoint stalled."""
     HUNG = "hung"
     """The USB layer itself did not return in time."""
-    USB = "usb"
-    """Any other USB error."""
+    PORT = "port"
+    """Any other error of the USB or serial port."""
     NO_REPLY = "no-reply"
     TORN = "torn"
     """The reply began and did not end in time."""
@@ -37,9 +37,15 @@ class Fault(enum.StrEnum):
     """A character outside 0x30 to 0x3F in a numeric field."""
     REFUSED = "refused"
     """The UPS said NAK."""
+    MISHEARD = "misheard"
+    """The UPS said NAK because our request reached it damaged."""
+    NOT_POSSIBLE = "not-possible"
+    """This kind of UPS has no such command, or not in its present state."""
+    ANOTHER_UNIT = "another-unit"
+    """A UPS answers, but not the one that was asked for."""
 
 
-_CLOSES_DEVICE = frozenset({Fault.NOT_PRESENT, Fault.ACCESS_DENIED, Fault.BUSY, Fault.HUNG, Fault.USB})
+_CLOSES_DEVICE = frozenset({Fault.NOT_PRESENT, Fault.ACCESS_DENIED, Fault.BUSY, Fault.HUNG, Fault.PORT})
 
 
 class UpsError(Exception):

@@ -18,6 +18,7 @@ UPS = 0x22
 
 OVERHEAD = 12
 LONGEST_FRAME = OVERHEAD + 0xFF
+_HEADER = 7
 
 NAK_REASONS = {
     "0": "no reason given",
@@ -28,6 +29,7 @@ NAK_REASONS = {
     "5": "not possible at this moment",
     "6": "security PIN not accepted",
 }
+_NAK_MISHEARD = {"3", "4"}
 
 
 class Check(enum.Enum):
@@ -101,7 +103,8 @@ def open_reply(frame: bytes, command: str, check: Check) -> bytes:
         raise UpsError(Fault.MALFORMED, "the reply carries somebody else's addresses")
     if body[2] == NAK:
         code = chr(body[3])
-        raise UpsError(Fault.REFUSED, f"the UPS refused {command}: {NAK_REASONS.get(code, code)}")
+        fault = Fault.MISHEARD if code in _NAK_MISHEARD else Fault.REFUSED
+        raise UpsError(fault, f"the UPS refused {command}: {NAK_REASONS.get(code, code)}")
     if body[2:4] != command.encode("ascii"):
         raise UpsError(Fault.WRONG_COMMAND, f"asked {command}, got the answer to {body[2:4]!r}")
     return body[6:]
@@ -113,24 +116,36 @@ class FrameAssembler:
     Neither STX nor ETX occurs inside a frame, so a second STX means that the first frame was torn.
     """
 
+    __slots__ = ("_frame", "_length")
+
     def __init__(self) -> None:
         self._frame = bytearray()
+        self._length = 0
 
     @property
     def started(self) -> bool:
         """Whether a frame has begun."""
         return bool(self._frame)
 
+    @property
+    def missing(self) -> int:
+        """How many bytes the frame lacks, by its length field once that is there."""
+        return max(1, (self._length or OVERHEAD) - len(self._frame))
+
     def feed(self, data: bytes) -> bytes | None:
         """Add bytes; the frame once it is whole. What follows it in `data` is stale and dropped."""
+        frame = self._frame
         for byte in data:
             if byte == STX:
-                self._frame.clear()
-            elif not self._frame:
+                frame.clear()
+                self._length = 0
+            elif not frame:
                 continue
-            self._frame.append(byte)
+            frame.append(byte)
             if byte == ETX:
-                return bytes(self._frame)
-            if len(self._frame) > LONGEST_FRAME:
-                raise UpsError(Fault.OVERSIZED, "the UPS sends without end; its frame is too long to be one")
+                return bytes(frame)
+            if len(frame) == _HEADER:
+                self._length = OVERHEAD + ((frame[5] & 0x0F) << 4 | frame[6] & 0x0F)
+            elif len(frame) == self._length:
+                raise UpsError(Fault.OVERSIZED, "the UPS sends without end; its frame is longer than it says")
         return None

@@ -1,23 +1,35 @@
 """GPSER commands and replies: requests to bytes, reply data to values. Pure.
 
-Source: Riello "GPSER" 1.04, pages 3 to 12. Character positions are counted from 1, as in the document.
+Source: Riello "GPSER" 1.04, pages 3 to 12. Character positions are counted from 1, as in the document. A figure that
+the UPS does not supply is `None`; units are in the names (`_dv` is 0.1 V, `_dhz` 0.1 Hz, `_da` 0.1 A).
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 
-from upsd.domain.power import Reading, UpsIdentity
 from upsd.ups.errors import Fault, UpsError
-from upsd.ups.frame import Check, decode_nibbles, decode_number, encode_number, encode_request, open_reply
+from upsd.ups.exchange import USUALLY_BEGINS_WITHIN_S, Exchange
+from upsd.ups.frame import (
+    Check,
+    FrameAssembler,
+    decode_nibbles,
+    decode_number,
+    encode_number,
+    encode_request,
+    open_reply,
+)
 
 LONGEST_DELAY = 0xFFFF
 
+_ACTS_WITHIN_S = 2.0  # a command that switches something may take the UPS longer than a question
 _REPLY_LENGTHS = {
     "GI": (56,),
     "GN": (22,),
     "RS": (36, 42, 58),
     "RE": (58,),
+    "RK": (58,),
     "CS": (0,),
     "CR": (0,),
     "CD": (0,),
@@ -32,10 +44,11 @@ class Command:
 
     code: str
     data: bytes = b""
+    begins_within_s: float = USUALLY_BEGINS_WITHIN_S
 
     def request(self, check: Check) -> bytes:
         """The request frame."""
-        return encode_request(self.code, self.data, check)
+        return encode_request(self.code, self.data, self._protected_by(check))
 
     def reply(self, frame: bytes, check: Check) -> bytes:
         """The data characters of the reply frame, proven to be this command's.
@@ -43,41 +56,64 @@ class Command:
         Raises:
             UpsError: anything about it is wrong, or the UPS refused the command.
         """
-        data = open_reply(frame, self.code, check)
+        data = open_reply(frame, self.code, self._protected_by(check))
         if len(data) not in _REPLY_LENGTHS[self.code]:
             raise UpsError(Fault.WRONG_LENGTH, f"a {self.code} reply can't have {len(data)} characters")
         return data
+
+    def exchange(self, check: Check) -> Exchange:
+        """The command and its reply, for a transport."""
+        return Exchange(self.request(check), FrameAssembler, partial(self.reply, check=check), self.begins_within_s)
+
+    def _protected_by(self, check: Check) -> Check:
+        """What the unit uses, but GI is what tells which that is."""
+        return Check.SUM if self.code == "GI" else check
 
 
 IDENTIFY = Command("GI")
 NOMINAL = Command("GN")
 STATUS = Command("RS")
 EXTENDED = Command("RE")
-CANCEL = Command("CD")
-BATTERY_TEST = Command("TB", b"005")
-PANEL_TEST = Command("TP")
+PEAKS = Command("RK")
+CANCEL = Command("CD", begins_within_s=_ACTS_WITHIN_S)
+BATTERY_TEST = Command("TB", b"005", _ACTS_WITHIN_S)
+PANEL_TEST = Command("TP", begins_within_s=_ACTS_WITHIN_S)
 
 
 def shutdown(delay_s: int) -> Command:
     """CS: outlets off after the delay, 0 to 65535 s; 0 is at once."""
-    return Command("CS", encode_number(delay_s, 4))
+    return Command("CS", encode_number(delay_s, 4), _ACTS_WITHIN_S)
 
 
 def shutdown_and_restore(delay_s: int, restore_min: int) -> Command:
     """CR: outlets off after the delay (s), on again that many minutes after; 0 minutes is 10 s."""
-    return Command("CR", encode_number(delay_s, 4) + encode_number(restore_min, 4))
+    return Command("CR", encode_number(delay_s, 4) + encode_number(restore_min, 4), _ACTS_WITHIN_S)
 
 
 @dataclass(frozen=True, slots=True)
 class Identification:
-    """A GI reply (page 3)."""
+    """A GI reply (page 3).
+
+    Attributes:
+        phases: how many phases go in and come out, such as (1, 1).
+        kind: in words, such as "line-interactive, step wave".
+        check: how all frames but GI are protected.
+        batteries_per_bench: `None` if it is to be had from the nominal voltage, 12 V each.
+        parallel: "single", "slave" or "master".
+    """
 
     serial: str
     model: str
     firmware: str
-    phases: str
+    phases: tuple[int, int]
+    kind: str
+    boost_stages: int
+    buck_stages: int
     check: Check
-    batteries_per_bench: int
+    power_share_sockets: int
+    benches: int
+    batteries_per_bench: int | None
+    parallel: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,8 +129,8 @@ class Nominals:
 
 
 @dataclass(frozen=True, slots=True)
-class Phase:
-    """What an RS reply says of phase 2 or 3; `None` where the unit has no such phase."""
+class PhaseStatus:
+    """What an RS reply says of one phase; `None` also where the unit has no such phase."""
 
     input_voltage_v: int | None
     output_voltage_v: int | None
@@ -104,34 +140,56 @@ class Phase:
 
 @dataclass(frozen=True, slots=True)
 class StatusReport:
-    """An RS reply (pages 5 and 6); `flags` are five nibbles, voltages and frequencies as sent."""
+    """An RS reply (pages 5 and 6); `flags` are five nibbles, `phases` one or three."""
 
     flags: tuple[int, int, int, int, int]
     input_frequency_dhz: int | None
-    input_voltage_v: int | None
     output_frequency_dhz: int | None
-    output_voltage_v: int | None
-    load_percent: int | None
     bypass_frequency_dhz: int | None
-    bypass_voltage_v: int | None
     battery_voltage_dv: int | None
     charge_percent: int | None
     runtime_min: int | None
     temperature_c: int | None
-    more_phases: tuple[Phase, ...]
+    phases: tuple[PhaseStatus, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class ExtendedReport:
-    """An RE reply (pages 7 and 8): currents in 0.1 A, powers in W and VA, for phases 1 to 3."""
+    """An RE reply (pages 7 and 8), by output phase."""
 
     current_da: tuple[int | None, ...]
     real_power_w: tuple[int | None, ...]
     apparent_power_va: tuple[int | None, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class PeakReport:
+    """An RK reply (pages 9 and 10); voltages and currents are peaks, by phase."""
+
+    input_voltage_v: tuple[int | None, ...]
+    output_voltage_v: tuple[int | None, ...]
+    output_current_da: tuple[int | None, ...]
+    power_temperature_c: tuple[int | None, ...]
+    charger_temperature_c: int | None
+    battery_temperature_c: int | None
+
+
+_PHASES = {"1": (1, 1), "2": (1, 3), "3": (3, 1), "4": (3, 3)}
+_KINDS = {
+    "1": "line-interactive, step wave",
+    "2": "line-interactive, sine wave",
+    "3": "on-line",
+    "4": "on-line and line-interactive",
+}
+_PARALLEL = {"0": "single", "1": "slave", "2": "master"}
+
+
 def _number(data: bytes, first: int, width: int) -> int | None:
     return decode_number(data[first - 1 : first - 1 + width])
+
+
+def _numbers(data: bytes, first: int, width: int) -> tuple[int | None, ...]:
+    return tuple(_number(data, first + phase * width, width) for phase in range(3))
 
 
 def _text(data: bytes, first: int, width: int) -> str:
@@ -143,17 +201,22 @@ def _text(data: bytes, first: int, width: int) -> str:
 
 def decode_identification(data: bytes) -> Identification:
     """Decode the 56 characters of a GI reply."""
-    try:
-        check = Check(chr(data[48]))
-    except ValueError:
-        raise UpsError(Fault.MALFORMED, f"unknown error control {data[48:49]!r} in the identification") from None
+    check = {mode.value: mode for mode in Check}.get(_text(data, 49, 1))
+    if check is None:
+        raise UpsError(Fault.MALFORMED, f"unknown error control {data[48:49]!r} in the identification")
     return Identification(
         serial=_text(data, 1, 16),
         model=_text(data, 17, 16),
         firmware=_text(data, 33, 12),
-        phases=_text(data, 45, 1),
+        phases=_PHASES.get(_text(data, 45, 1), (1, 1)),
+        kind=_KINDS.get(_text(data, 46, 1), "unknown"),
+        boost_stages=_number(data, 47, 1) or 0,
+        buck_stages=_number(data, 48, 1) or 0,
         check=check,
-        batteries_per_bench=_number(data, 52, 1) or 0,
+        power_share_sockets=_number(data, 50, 1) or 0,
+        benches=_number(data, 51, 1) or 1,
+        batteries_per_bench=_number(data, 52, 1) or None,
+        parallel=_PARALLEL.get(_text(data, 53, 1), "unknown"),
     )
 
 
@@ -173,8 +236,9 @@ def decode_status(data: bytes) -> StatusReport:
     """Decode the 36, 42 or 58 characters of an RS reply; the layout follows from the length."""
     flags = [decode_nibbles(data[place : place + 1]) for place in range(5)]
     three_in, three_out = len(data) >= 42, len(data) >= 58
-    more_phases = tuple(
-        Phase(
+    first = PhaseStatus(_number(data, 9, 3), _number(data, 15, 3), _number(data, 18, 2), _number(data, 23, 3))
+    others = tuple(
+        PhaseStatus(
             input_voltage_v=_number(data, input_at, 3),
             output_voltage_v=_number(data, output_at, 3) if three_out else None,
             load_percent=_number(data, output_at + 3, 2) if three_out else None,
@@ -186,80 +250,28 @@ def decode_status(data: bytes) -> StatusReport:
     return StatusReport(
         flags=(flags[0], flags[1], flags[2], flags[3], flags[4]),
         input_frequency_dhz=_number(data, 6, 3),
-        input_voltage_v=_number(data, 9, 3),
         output_frequency_dhz=_number(data, 12, 3),
-        output_voltage_v=_number(data, 15, 3),
-        load_percent=_number(data, 18, 2),
         bypass_frequency_dhz=_number(data, 20, 3),
-        bypass_voltage_v=_number(data, 23, 3),
         battery_voltage_dv=_number(data, 26, 4),
         charge_percent=_number(data, 30, 2),
         runtime_min=_number(data, 32, 3),
         temperature_c=_number(data, 35, 2),
-        more_phases=more_phases,
+        phases=(first, *others),
     )
 
 
 def decode_extended(data: bytes) -> ExtendedReport:
     """Decode the 58 characters of an RE reply."""
-    return ExtendedReport(
-        current_da=tuple(_number(data, first, 4) for first in (17, 21, 25)),
-        real_power_w=tuple(_number(data, first, 5) for first in (29, 34, 39)),
-        apparent_power_va=tuple(_number(data, first, 5) for first in (44, 49, 54)),
+    return ExtendedReport(_numbers(data, 17, 4), _numbers(data, 29, 5), _numbers(data, 44, 5))
+
+
+def decode_peaks(data: bytes) -> PeakReport:
+    """Decode the 58 characters of an RK reply."""
+    return PeakReport(
+        input_voltage_v=_numbers(data, 5, 3),
+        output_voltage_v=_numbers(data, 26, 3),
+        output_current_da=_numbers(data, 35, 4),
+        power_temperature_c=_numbers(data, 47, 2),
+        charger_temperature_c=_number(data, 53, 2),
+        battery_temperature_c=_number(data, 57, 2),
     )
-
-
-def identity_from(identification: Identification, nominals: Nominals | None) -> UpsIdentity:
-    """Who the UPS is, in everybody's words."""
-    return UpsIdentity(
-        model=identification.model,
-        serial=identification.serial or None,
-        firmware=identification.firmware or None,
-        apparent_power_va=nominals.apparent_power_va if nominals else None,
-        real_power_w=nominals.real_power_w if nominals else None,
-        battery_voltage_v=nominals.battery_voltage_v if nominals else None,
-        battery_capacity_ah=nominals.battery_capacity_ah if nominals else None,
-        output_voltage_v=nominals.output_voltage_v if nominals else None,
-        output_frequency_hz=_tenths(nominals.output_frequency_dhz) if nominals else None,
-    )
-
-
-def reading_from(report: StatusReport, at: float) -> Reading:
-    """A status report, in everybody's words, taken at loop time `at`."""
-    power, function, battery, control, alarm = report.flags
-    return Reading(
-        at=at,
-        output_powered=bool(power & 8),
-        locked=bool(power & 4),
-        on_battery=bool(power & 2),
-        battery_low=bool(power & 1),
-        on_bypass=bool(function & 8),
-        boost=bool(function & 2),
-        buck=bool(function & 1),
-        charging=bool(battery & 4),
-        charged=bool(battery & 2),
-        replace_battery=bool(battery & 1),
-        shutdown_active=bool(control & 8),
-        shutdown_imminent=bool(control & 4),
-        test_in_progress=bool(control & 2),
-        beeper_on=bool(control & 1),
-        failure=bool(alarm & 8),
-        overload=bool(alarm & 4),
-        over_temperature=bool(alarm & 2),
-        input_frequency_hz=_tenths(report.input_frequency_dhz),
-        input_voltage_v=report.input_voltage_v,
-        output_frequency_hz=_tenths(report.output_frequency_dhz),
-        output_voltage_v=report.output_voltage_v,
-        # Small Riellos report 0 whatever hangs on them, so 0 says nothing.
-        load_percent=report.load_percent or None,
-        bypass_frequency_hz=_tenths(report.bypass_frequency_dhz),
-        bypass_voltage_v=report.bypass_voltage_v,
-        battery_voltage_v=_tenths(report.battery_voltage_dv),
-        charge_percent=report.charge_percent,
-        runtime_s=None if report.runtime_min is None else report.runtime_min * 60,
-        temperature_c=report.temperature_c,
-    )
-
-
-def _tenths(value: int | None) -> float | None:
-    return None if value is None else value / 10

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 from upsd.shutdown.engine import Outcome
@@ -24,5 +25,7 @@ class OutletCycle:
 
     async def __call__(self, step: Step, context: StepContext) -> Outcome:  # noqa: ARG002
         """Do the step."""
-        await persist(context, lambda: self.outlets.cycle(self.off_delay_s, self.restore_delay_min), pause_s=1.0)
-        return Outcome(detail=f"outlets off in {self.off_delay_s} s, on again {self.restore_delay_min} min later")
+        cycle = partial(self.outlets.cycle, self.off_delay_s, self.restore_delay_min)
+        confirmed = await persist(context, cycle, pause_s=1.0)
+        detail = f"outlets off in {self.off_delay_s} s, on again {self.restore_delay_min} min later"
+        return Outcome(detail=detail if confirmed else f"{detail}; the UPS took it and does not show it")

@@ -1,4 +1,4 @@
-"""Foreign programs that run while something is measured."""
+"""Foreign programs that run while something is tested or measured."""
 
 from __future__ import annotations
 

@@ -1,0 +1,102 @@
+"""What may be commanded over the control socket, and by whom?
+
+Root, the daemon's own user and the members of one group that the settings name. Each command is refused with a reason
+where it would be unsafe; what switches outlets also wants to be told that it is meant.
+"""
+
+from __future__ import annotations
+
+import functools
+import grp
+import os
+import pwd
+from dataclasses import asdict
+from typing import TYPE_CHECKING, ParamSpec
+
+from upsd.control import ActError
+from upsd.ups.errors import UpsError
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Mapping
+
+    from upsd.control import Act, Ask
+    from upsd.status import Json
+    from upsd.ups.operations import UpsOperations
+
+_LONGEST_DELAY = 0xFFFF
+_ROOT = 0
+
+_Arguments = ParamSpec("_Arguments")
+
+
+def may_act(uid: int, group: str | None) -> str | None:
+    """Why this user may not command anything; `None` if he may."""
+    if uid in {_ROOT, os.geteuid()}:
+        return None
+    if group is None:
+        return "only root may do that; set control.operators to a group whose members shall be allowed to"
+    try:
+        user = pwd.getpwuid(uid)
+        allowed = grp.getgrnam(group).gr_gid in os.getgrouplist(user.pw_name, user.pw_gid)
+    except KeyError:
+        return f"only root may do that: there is no user {uid}, or no group {group} (control.operators)"
+    return None if allowed else f"only root and the members of the group {group} may do that"
+
+
+def ups_asks(operations: UpsOperations) -> dict[str, Ask]:
+    """What everybody may ask of the UPS itself."""
+
+    async def details() -> Json:
+        return dict(await operations.details())
+
+    async def beeper() -> Json:
+        return {"sounding": (await operations.look()).beeper_on}
+
+    return {"ups": _spoken(details), "ups-beeper": _spoken(beeper)}
+
+
+def ups_acts(operations: UpsOperations) -> dict[str, Act]:
+    """The commands to the UPS."""
+
+    async def battery_test(_request: Mapping[str, Json]) -> Json:
+        return asdict(await operations.test_battery())
+
+    async def panel_test(_request: Mapping[str, Json]) -> Json:
+        return {"on_battery": (await operations.test_panel()).on_battery}
+
+    async def cycle(request: Mapping[str, Json]) -> Json:
+        off_after_s = _whole(request, "off_after_s")
+        restore_after_min = _whole(request, "restore_after_min")
+        if request.get("yes") is not True:
+            raise ActError("it takes the power from everything on its outlets; say that you mean it with --yes")
+        return {"confirmed": await operations.cycle_outlets(off_after_s, restore_after_min)}
+
+    async def cancel(_request: Mapping[str, Json]) -> Json:
+        return {"confirmed": await operations.cancel_cycle()}
+
+    return {
+        "ups-test": _spoken(battery_test),
+        "ups-panel-test": _spoken(panel_test),
+        "ups-cycle": _spoken(cycle),
+        "ups-cancel": _spoken(cancel),
+    }
+
+
+def _spoken(work: Callable[_Arguments, Awaitable[Json]]) -> Callable[_Arguments, Awaitable[Json]]:
+    """The same with errors that the control socket passes on."""
+
+    @functools.wraps(work)
+    async def wrapped(*arguments: _Arguments.args, **more: _Arguments.kwargs) -> Json:
+        try:
+            return await work(*arguments, **more)
+        except UpsError as error:
+            raise ActError(str(error)) from error
+
+    return wrapped
+
+
+def _whole(request: Mapping[str, Json], name: str) -> int:
+    value = request.get(name)
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= _LONGEST_DELAY:
+        raise ActError(f"{name} must be a whole number from 0 to {_LONGEST_DELAY}")
+    return value
