@@ -8,79 +8,13 @@ import os
 import subprocess
 import sys
 import tempfile
-from contextlib import AsyncExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from tests.bench.cold_start import time_commands
-from tests.bench.daemon import as_installed, running_daemon
-from tests.bench.figures import report_latencies, tell
-from tests.bench.nut import NutStack, running_nut, why_not
-from tests.bench.outage import WatchedSupply, time_outages
-from tests.bench.usage import watch
+from tests.bench.daemon import as_installed
+from tests.bench.footprint import measure_footprint
+from tests.bench.latency import measure_latency
 
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from hardware_sim.rack import SimulatedRack
-
-_SETTLE_S = 14.0
-"""Until everything that happens once after the start has happened, such as the first look at the cluster."""
-_IDLE_S = 60.0
-_OUTAGES = 30
-_NUT_OUTAGES = 15
-"""It takes its time to tell, and there can be only one `upsmon` on a machine."""
-
-
-async def _measure(directory: Path, *, latency_only: bool) -> None:
-    async with AsyncExitStack() as stack:
-        loop = asyncio.get_running_loop()
-        tell("starting the simulated rack, Mosquitto and the daemon")
-        rack, supply = await stack.enter_async_context(running_daemon(directory))
-        settled_at = loop.time() + _SETTLE_S
-        peer: NutStack | None = None
-        if reason := why_not():
-            tell(f"nothing to compare with: {reason}")
-        else:
-            tell("starting NUT beside it")
-            peer = await stack.enter_async_context(running_nut(directory / "nut"))
-        await asyncio.sleep(settled_at - loop.time())
-        if not latency_only:
-            await _usage(rack, peer)
-            await _cold_starts(rack, peer)
-        await _latencies(supply, peer)
-
-
-async def _usage(rack: SimulatedRack, peer: NutStack | None) -> None:
-    tell(f"idle for {_IDLE_S:.0f} s")
-    assert rack.daemon
-    groups: dict[str, Sequence[int]] = {"daemon": (rack.daemon.pid,)}
-    if peer:
-        groups["nut"] = peer.pids
-    for name, usage in (await watch(_IDLE_S, groups)).items():
-        usage.report(name)
-
-
-async def _cold_starts(rack: SimulatedRack, peer: NutStack | None) -> None:
-    tell("cold starts")
-    upsctl = str(Path(sys.executable).with_name("upsctl"))
-    commands: dict[str, Sequence[str]] = {
-        "python": (sys.executable, "-c", "pass"),
-        "upsctl_status": (upsctl, "--socket", str(rack.control_socket), "status"),
-    }
-    if peer:
-        commands["upsc"] = peer.upsc
-    await time_commands(commands)
-
-
-async def _latencies(supply: WatchedSupply, peer: NutStack | None) -> None:
-    tell(f"{_OUTAGES} outages, and {_NUT_OUTAGES} of NUT's UPS at the same time" if peer else f"{_OUTAGES} outages")
-    async with asyncio.TaskGroup() as group:
-        told = group.create_task(time_outages(supply, _OUTAGES))
-        notified = group.create_task(time_outages(peer.supply, _NUT_OUTAGES)) if peer else None
-    report_latencies("mains_lost_to_mqtt", told.result())
-    if notified:
-        report_latencies("nut_mains_lost_to_notifycmd", notified.result())
+_MEASURES = {"footprint": measure_footprint, "latency": measure_latency}
 
 
 def _compile(directory: Path) -> None:
@@ -95,13 +29,16 @@ def _compile(directory: Path) -> None:
 
 
 def main() -> None:
-    """Measure it all."""
+    """Measure what is asked for, or everything."""
     parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
-    parser.add_argument("--latency", action="store_true", help="only from the mains cut to the event")
-    arguments = parser.parse_args()
+    parser.add_argument("measure", nargs="?", choices=_MEASURES, help="only this")
+    wanted = parser.parse_args().measure
     with tempfile.TemporaryDirectory(prefix="upsd-bench-") as directory:
         _compile(Path(directory))
-        asyncio.run(_measure(Path(directory), latency_only=arguments.latency))
+        for name, measure in _MEASURES.items():
+            if wanted in {None, name}:
+                (Path(directory) / name).mkdir()
+                asyncio.run(measure(Path(directory) / name))
 
 
 if __name__ == "__main__":

@@ -1,38 +1,45 @@
-"""The peer: NUT's driver for the same UPS, its server and its monitor, with their defaults.
+"""The peer: NUT's driver for the same UPS, its server and its monitor, with their defaults or as fast as they can.
 
-Everything runs in the foreground, out of a folder of its own. Only `upsmon` insists on one file outside it, its
-process id, for which there can be no other `upsmon` on the machine.
+Everything runs out of a folder of its own. Only `upsmon` insists on one file outside it, its process id, for which
+there can be no other `upsmon` on the machine.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import getpass
-import os
-import shutil
-import subprocess
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hardware_sim.rack import WATTS
-from hardware_sim.ups.device import UpsDevice
-from tests.bench.outage import WatchedSupply
-from tests.bench.programs import free_port, running
-from tests.bench.serial_port import serial_port
+from tests.bench.outage import Watcher
+from tests.integration.brokers import until
+from tests.nut import PASSWORD, USER, program, running_nut
+from tests.programs import running
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
+    from collections.abc import AsyncIterator
 
-_DIRECTORIES = "/lib/nut:/usr/lib/nut:/usr/libexec/nut:/usr/bin"
-_PROGRAMS = ("riello_ser", "upsd", "upsmon", "upsc")
+    from tests.nut import Nut
+
 _PID_FILE = Path("/run/nut/upsmon.pid")
-_POLLFREQ_S = 5.0
-_START_S = 30.0
-_ANSWER_S = 5.0
+_START_S = 60.0  # the driver tries 9600 baud first, and gives each of three attempts five seconds
 _LOOK_AGAIN_S = 0.2
+_UPS = "ups"
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """How often NUT looks: more lines for ups.conf and for upsmon.conf."""
+
+    driver: tuple[str, ...] = ()
+    monitor: str = ""
+
+
+DEFAULT = Pace()
+TUNED = Pace(("pollinterval = 1",), "POLLFREQ 1\nPOLLFREQALERT 1\n")
+"""The shortest pauses that either takes; both count in whole seconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,68 +48,48 @@ class NutStack:
 
     pids: tuple[int, ...]
     upsc: tuple[str, ...]
-    supply: WatchedSupply
+    watcher: Watcher
 
 
 def why_not() -> str | None:
     """Why there is no NUT to compare with; `None` if there is."""
-    if not all(map(_program, _PROGRAMS)):
-        return "NUT is not installed: apt-get install nut-server nut-client"
+    try:
+        for name in ("riello_ser", "upsd", "upsmon", "upsc"):
+            program(name)
+    except FileNotFoundError as error:
+        return str(error)
     if _PID_FILE.exists():
         return f"another upsmon runs here, or its {_PID_FILE} was left behind: stop it, or remove the file"
     return None
 
 
 @contextlib.asynccontextmanager
-async def running_nut(directory: Path) -> AsyncIterator[NutStack]:
-    """NUT in this folder, once it has the first reading of its UPS."""
-    device, port = UpsDevice(load_w=lambda: sum(WATTS.values())), free_port()
-    environment = {**os.environ} | dict.fromkeys(("NUT_CONFPATH", "NUT_STATEPATH", "NUT_ALTPIDPATH"), str(directory))
-    user = ("-u", getpass.getuser())  # it would step down to a user who can't read our files
-    upsc = (_program("upsc"), f"ups@127.0.0.1:{port}")
+async def watching_nut(directory: Path, name: str, serial: str, pace: Pace) -> AsyncIterator[NutStack]:
+    """NUT in this folder, once it has the first reading of the UPS at this serial port; `name` is for the watcher."""
+    driver = ("driver = riello_ser", f"port = {serial}", *pace.driver)
     async with AsyncExitStack() as stack:
-        _configure(directory, await stack.enter_async_context(serial_port(device)), port)
-
-        async def start(name: str, *arguments: str) -> tuple[int, asyncio.StreamReader]:
-            program = await stack.enter_async_context(running(_program(name), *arguments, environment=environment))
-            return program.pid, program.lines
-
-        driver, _ = await start("riello_ser", "-a", "ups", "-D", *user)
-        server, _ = await start("upsd", "-F", *user)
+        nut = await stack.enter_async_context(running_nut(directory, {_UPS: driver}))
         async with asyncio.timeout(_START_S):
-            while not await asyncio.to_thread(_is_on_line, upsc):  # noqa: ASYNC110  # upsd has no event for it
+            while "OL" not in (await nut.variables(_UPS)).get("ups.status", ""):  # noqa: ASYNC110  # upsd has no event for it
                 await asyncio.sleep(_LOOK_AGAIN_S)
-        stack.callback(_PID_FILE.unlink, missing_ok=True)
-        monitor, notices = await start("upsmon", "-F", "-p")
-        supply = WatchedSupply(device, notices, b"ONBATT", b"ONLINE", _POLLFREQ_S)
-        yield NutStack((driver, server, monitor), upsc, supply)
+        _configure_monitor(nut, pace)
+        monitor = await stack.enter_async_context(running(program("upsmon"), "-F", "-p", environment=nut.environment))
+        await until(_PID_FILE.exists, _START_S)
+        # Or the next `upsmon`, which watches on somebody else's behalf, would not start.
+        _PID_FILE.unlink()  # noqa: ASYNC240  # it takes no time
+        watcher = Watcher(name, monitor.lines, b"ONBATT", b"ONLINE")
+        yield NutStack((*nut.pids, monitor.pid), (program("upsc"), nut.address(_UPS)), watcher)
 
 
-def _program(name: str) -> str:
-    return shutil.which(name, path=_DIRECTORIES) or ""
-
-
-def _configure(directory: Path, serial: str, port: int) -> None:
-    files = {
-        "ups.conf": f"nolock\n[ups]\ndriver = riello_ser\nport = {serial}\n",
-        "upsd.conf": f"LISTEN 127.0.0.1 {port}\n",
-        "upsd.users": "[monitor]\npassword = made-up\nupsmon primary\n",
-        # What is notified is what `echo` prints on upsmon's own output.
-        "upsmon.conf": f"""\
-MONITOR ups@127.0.0.1:{port} 1 monitor made-up primary
+def _configure_monitor(nut: Nut, pace: Pace) -> None:
+    # What is notified is what `echo` prints on upsmon's own output.
+    text = f"""\
+MONITOR {nut.address(_UPS)} 1 {USER} {PASSWORD} primary
 SHUTDOWNCMD /bin/true
 NOTIFYCMD /bin/echo
 NOTIFYMSG ONBATT ONBATT
 NOTIFYMSG ONLINE ONLINE
 NOTIFYFLAG ONBATT EXEC
 NOTIFYFLAG ONLINE EXEC
-""",
-    }
-    directory.mkdir()
-    for name, text in files.items():
-        (directory / name).write_text(text, encoding="ascii")
-
-
-def _is_on_line(upsc: Sequence[str]) -> bool:
-    asked = subprocess.run([*upsc, "ups.status"], check=False, capture_output=True, timeout=_ANSWER_S)
-    return b"OL" in asked.stdout
+{pace.monitor}"""
+    (nut.directory / "upsmon.conf").write_text(text, encoding="ascii")

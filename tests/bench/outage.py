@@ -7,38 +7,52 @@ import random
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from tests.bench.figures import tell
+
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from hardware_sim.ups.device import UpsDevice
 
 _TOLD_WITHIN_S = 30.0
+_LONGEST_PERIOD_S = 5.0
+"""With which any of them looks: the mains goes at any moment of it."""
 
 
 @dataclass(frozen=True, slots=True)
-class WatchedSupply:
-    """A UPS, and the lines that a watcher prints about it.
+class Watcher:
+    """Somebody who watches a UPS, and the lines that they print about it."""
 
-    `period_s` is the longest pause with which it is looked at: the mains goes at any moment of it.
-    """
-
-    device: UpsDevice
+    name: str
     lines: asyncio.StreamReader
     lost: bytes
     back: bytes
-    period_s: float
 
 
-async def time_outages(supply: WatchedSupply, samples: int) -> list[float]:
-    """Cut the mains so many times; how long (s) each time until the watcher had been told."""
-    loop, times = asyncio.get_running_loop(), list[float]()
-    for _ in range(samples):
-        await asyncio.sleep(random.uniform(0.0, supply.period_s))
-        cut_at = loop.time()
-        supply.device.cut_mains()
-        await until_line(supply.lines, supply.lost)
-        times.append(loop.time() - cut_at)
-        supply.device.restore_mains()
-        await until_line(supply.lines, supply.back)
+async def time_outages(device: UpsDevice, watchers: Sequence[Watcher], samples: int) -> dict[str, list[float]]:
+    """Cut the mains so many times; how long (s) each time until each watcher had been told."""
+    times: dict[str, list[float]] = {watcher.name: [] for watcher in watchers}
+    for number in range(1, samples + 1):
+        await asyncio.sleep(random.uniform(0.0, _LONGEST_PERIOD_S))
+        device.cut_mains()
+        for name, taken_s in (await _until_told(watchers)).items():
+            times[name].append(taken_s)
+        device.restore_mains()
+        await asyncio.gather(*(until_line(watcher.lines, watcher.back) for watcher in watchers))
+        tell(f"{number} of {samples}: {', '.join(f'{name} {taken[-1]:.2f} s' for name, taken in times.items())}")
     return times
+
+
+async def _until_told(watchers: Sequence[Watcher]) -> dict[str, float]:
+    loop = asyncio.get_running_loop()
+    cut_at = loop.time()
+
+    async def told(watcher: Watcher) -> float:
+        await until_line(watcher.lines, watcher.lost)
+        return loop.time() - cut_at
+
+    taken_s = await asyncio.gather(*map(told, watchers))
+    return {watcher.name: taken for watcher, taken in zip(watchers, taken_s, strict=True)}
 
 
 async def until_line(lines: asyncio.StreamReader, word: bytes) -> None:
