@@ -62,11 +62,21 @@ def test_the_pause_stays_within_its_bounds(outcomes: list[bool]) -> None:
 def test_a_read_asks_for_as_many_reports_as_come_until_the_reply_is_due() -> None:
     """So the thread wakes a few times a reply, and never long after it."""
     pace = ReplyPace()
-    pace.took(0.3, 30)
+    for _ in range(20):
+        pace.took(0.3, 30)
     assert pace.reports_until(due_at=0.25, now=0.0) == 25
-    assert pace.reports_until(due_at=0.019, now=0.0) == 1
+    assert pace.reports_until(due_at=0.014, now=0.0) == 1
     assert pace.reports_until(due_at=0.0, now=5.0) == 1
     assert pace.reports_until(due_at=100.0, now=0.0) == 64
+
+
+def test_one_late_report_hardly_changes_how_often_they_come() -> None:
+    """Or the reads after it would end long before the reply, or long after."""
+    pace = ReplyPace()
+    for _ in range(20):
+        pace.took(0.3, 30)
+    pace.took(0.016, 1)
+    assert pace.reports_until(due_at=0.25, now=0.0) == 25
 
 
 @given(st.floats(-1.0, 5.0), st.floats(0.0001, 2.0), st.integers(1, 64))

@@ -52,3 +52,9 @@ def payload(reports: bytes) -> bytes:
             raise UpsError(Fault.BAD_PACKET, f"a USB report of {len(report)} bytes claims {count} of data")
         received += report[1 : 1 + count]
     return received
+
+
+def idle_reports(reports: bytes) -> int:
+    """How many of the last IN reports carry nothing: so much earlier had the line gone silent."""
+    starts = range(0, len(reports), REPORT_SIZE)
+    return next((count for count, start in enumerate(reversed(starts)) if reports[start] & 0x07), len(starts))

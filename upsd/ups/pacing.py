@@ -59,26 +59,30 @@ class PiecePause:
 
 
 class ReplyPace:
-    """How fast replies come, learned from those before: when one begins, and how often the bridge gives a report.
+    """How fast replies come, learned from those before.
 
-    `thinks_s` is how long the UPS takes between request and reply.
+    Attributes:
+        thinks_s: how long the UPS takes between request and reply.
+        report_s: how long the bridge takes from one report to the next.
     """
 
     def __init__(self) -> None:
         self.thinks_s = 0.0
-        self._report_s = _SLOWEST_REPORT_S
+        self.report_s = _SLOWEST_REPORT_S
 
     def began(self, after_s: float) -> None:
         """A reply began this long (s) after its request."""
         self.thinks_s = min(_LONGEST_THOUGHT_S, max(0.0, after_s))
 
     def took(self, seconds: float, reports: int) -> None:
-        """So many reports came in that time."""
-        self._report_s = min(_SLOWEST_REPORT_S, max(_QUICKEST_REPORT_S, seconds / reports))
+        """So many reports came in that time; the more, the better they show how often they come."""
+        weight = reports / _MOST_REPORTS
+        report_s = (1 - weight) * self.report_s + weight * seconds / reports
+        self.report_s = min(_SLOWEST_REPORT_S, max(_QUICKEST_REPORT_S, report_s))
 
     def reports_until(self, due_at: float, now: float) -> int:
         """How many reports the bridge gives until then, at least one."""
-        return max(1, min(_MOST_REPORTS, int((due_at - now) / self._report_s)))
+        return max(1, min(_MOST_REPORTS, round((due_at - now) / self.report_s)))
 
 
 def may_be_changing(old: Reading | None, new: Reading) -> bool:

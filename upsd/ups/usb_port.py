@@ -93,6 +93,7 @@ class UsbPort:
         self._pause = self._proven_pause = pause
         self._fixed_pause_s: float | None = None
         self._pace = ReplyPace()
+        self._answered = b"", 0
         self._unclean = False
         self.hurried = False
         """Whether somebody waits: then no question is repeated."""
@@ -175,7 +176,7 @@ class UsbPort:
                 self._begin_anew()
             self._unclean = True
             sent_at = self._send(exchange.request)
-            reply = self._collect(collector, sent_at, exchange.begins_within_s)
+            reply = self._collect(exchange, collector, sent_at)
         except usb.core.USBError as error:
             if error.errno == errno.EPIPE:
                 with contextlib.suppress(usb.core.USBError):
@@ -198,7 +199,7 @@ class UsbPort:
         setup = bridge.line_setup(self._baud)
         self._device.ctrl_transfer(*bridge.LINE_SETUP_REQUEST, setup, timeout=_TRANSFER_MS)
         until = self._clock() + _DRAIN_S
-        while self._read(reports=_QUIET_REPORTS, within_s=0.0)[0] and self._clock() < until:
+        while bridge.payload(self._read(reports=_QUIET_REPORTS, within_s=0.0)) and self._clock() < until:
             pass
 
     def _send(self, request: bytes) -> float:
@@ -212,40 +213,43 @@ class UsbPort:
         last_piece = (len(request) - 1) % bridge.PIECE + 1
         return self._clock() + line_s(last_piece, self._baud)
 
-    def _collect(self, collector: Collector, sent_at: float, begins_within_s: float) -> bytes:
+    def _collect(self, exchange: Exchange, collector: Collector, sent_at: float) -> bytes:
         pace, received, heard_at = self._pace, 0, sent_at
-        due_at = sent_at + pace.thinks_s + line_s(collector.missing, self._baud)
+        # A reply as long as the last one to this question is worth waking for only when it is whole.
+        request, count = self._answered
+        awaited = count if exchange.request == request else collector.missing
+        due_at = sent_at + pace.thinks_s + line_s(awaited, self._baud)
         while True:
             began_at = self._clock()
-            reports = pace.reports_until(due_at, began_at)
-            data, got = self._read(reports=reports, within_s=max(0.0, due_at - began_at))
+            wanted = pace.reports_until(due_at, began_at)
+            reports = self._read(reports=wanted, within_s=max(0.0, due_at - began_at))
             now = self._clock()
-            if got == reports:
-                pace.took(now - began_at, reports)
-            if data:
+            if len(reports) == wanted * bridge.REPORT_SIZE:
+                pace.took(now - began_at, wanted)
+            if data := bridge.payload(reports):
+                heard_at = now - pace.report_s * bridge.idle_reports(reports)
+                if not received:
+                    pace.began(heard_at - line_s(len(data), self._baud) - sent_at)
+                received += len(data)
                 reply = collector.feed(data)
                 if reply is not None:
+                    self._answered = exchange.request, received
                     return reply
-                if not received:
-                    pace.began(now - line_s(len(data), self._baud) - sent_at)
-                received, heard_at = received + len(data), now
-                due_at = now + line_s(collector.missing, self._baud)
+                due_at = heard_at + line_s(collector.missing, self._baud)
             else:
                 due_at = now + line_s(min(collector.missing, bridge.PIECE), self._baud)
             if collector.started and now - heard_at > _GAP_S:
                 raise UpsError(Fault.TORN, "the UPS's reply broke off")
-            if not collector.started and now - sent_at > begins_within_s:
+            if not collector.started and now - sent_at > exchange.begins_within_s:
                 raise UpsError(Fault.NO_REPLY, "the UPS does not answer")
 
-    def _read(self, *, reports: int, within_s: float) -> tuple[bytes, int]:
-        """The serial bytes of up to so many IN reports, and how many reports came."""
+    def _read(self, *, reports: int, within_s: float) -> bytes:
+        """Up to so many IN reports; none, if they don't come in time."""
         timeout_ms = math.ceil(1000 * within_s) + _SPARE_MS
-        size = reports * bridge.REPORT_SIZE
         try:
-            received = self._device.read(bridge.ENDPOINT_IN, size, timeout=timeout_ms)
+            return bytes(self._device.read(bridge.ENDPOINT_IN, reports * bridge.REPORT_SIZE, timeout=timeout_ms))
         except usb.core.USBTimeoutError:
-            return b"", 0
-        return bridge.payload(bytes(received)), len(received) // bridge.REPORT_SIZE
+            return b""
 
 
 class UsbTransport:
