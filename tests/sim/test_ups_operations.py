@@ -129,6 +129,7 @@ async def test_a_cable_that_is_pulled_out_during_the_test_leaves_it_without_a_re
         assert ups.ups.view.test_until <= loop().time()
 
 
+@pytest.mark.parametrize("into_poll_s", [0.0, 0.15, 0.3, 0.45])
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
@@ -138,9 +139,12 @@ async def test_a_cable_that_is_pulled_out_during_the_test_leaves_it_without_a_re
         (lambda device: device.test_battery(), "a test is in progress already"),
     ],
 )
-async def test_an_unsafe_test_is_refused_before_the_ups_is_asked(change: Callable[[Any], None], reason: str) -> None:
-    """What the newest reading says counts."""
+async def test_an_unsafe_test_is_refused_before_the_ups_is_asked(
+    change: Callable[[Any], None], reason: str, into_poll_s: float
+) -> None:
+    """What counts is what the UPS says from now on, and not a reply that is on its way."""
     async with operated() as ups:
+        await asyncio.sleep(into_poll_s)
         change(ups.ups.device)
         sent = len(ups.ups.bus.written)
         assert await refused(ups.operations.test_battery()) == f"refused: {reason}"

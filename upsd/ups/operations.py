@@ -161,7 +161,7 @@ class UpsOperations:
     async def _reading(self) -> Reading:
         try:
             async with asyncio.timeout(_HEARD_WITHIN_S):
-                return await self._driver.next_reading()
+                return await self._driver.next_reading(asked_anew=True)
         except TimeoutError:
             raise UpsError(
                 Fault.NOT_PRESENT, self._driver.trouble or "no reading has come from the UPS for some seconds"
