@@ -113,6 +113,7 @@ class Daemon:
             emit=self._emit,
             changed=self._show_shutdown,
             battery_end_at=lambda: self._supervisor.battery_end_at(self._loop.time()),
+            reserve_s=settings.battery.reserve,
             boot_id=boot_id,
             linger_s=settings.ups.outlet_off_delay + _LINGER_S,
             name_outage=lambda: f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{uuid.uuid4().hex[:4]}",

@@ -77,6 +77,7 @@ class Outage:
             emit=self.events.append,
             changed=lambda: None,
             battery_end_at=lambda: self.supervisor.battery_end_at(asyncio.get_running_loop().time()),
+            reserve_s=self.trigger.reserve_s,
             boot_id="boot",
             linger_s=240.0,
             name_outage=lambda: "outage-1",

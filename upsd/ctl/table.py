@@ -17,7 +17,14 @@ WIDTH = 80
 INDENT = 10
 
 POWER_COLOURS = {"on_line": "green", "on_battery": "yellow", "output_off": "red", "unknown": "red"}
-STEP_COLOURS = {"done": "green", "running": "yellow", "forced": "yellow", "failed": "red", "timed-out": "red"}
+STEP_COLOURS = {
+    "done": "green",
+    "running": "yellow",
+    "forced": "yellow",
+    "failed": "red",
+    "timed-out": "red",
+    "left-out": "yellow",
+}
 SOURCES = {"model": "by our model", "ups": "by the UPS"}
 
 

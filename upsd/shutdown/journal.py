@@ -76,6 +76,8 @@ def _replay_one(outage: Unfinished | None, record: Mapping[str, str]) -> Unfinis
             return replace(outage, ended=frozenset(), committed=False)
         case "step" if outage:
             step, state = record["step"], StepState(record["state"])
+            if state is StepState.LEFT_OUT:
+                return outage  # nothing was begun that would have to be undone
             return replace(
                 outage,
                 committed=outage.committed or bool(record.get("commits")),
