@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from upsd.power import PowerView, observe, tick
 from upsd.shutdown.budget import critical_path_s
 from upsd.shutdown.conductor import Phase
-from upsd.shutdown.trigger import Supply, evaluate, starts_in_s
+from upsd.shutdown.trigger import Supply, Trigger, evaluate, starts_in_s
 from upsd.status import Snapshot
 from upsd.ups import battery
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from upsd.power import PowerRules
     from upsd.shutdown.conductor import Conductor
     from upsd.shutdown.journal import Unfinished
-    from upsd.shutdown.trigger import Trigger, TriggerRules
+    from upsd.shutdown.trigger import TriggerRules
     from upsd.ups.battery import BatteryFacts
 
 # A shutdown that passed its point of no return before we were restarted goes on after this, with or without a reading.
@@ -72,7 +72,7 @@ class Supervisor:
         self._unfinished = unfinished
         self._boot_id = boot_id
         self._started_at = now
-        self._trigger: Trigger | None = None
+        self._trigger = Trigger()
         self._charge = battery.Charge(at=now)
         self._ends = (-math.inf, -math.inf)
         self._low_end = math.inf
@@ -172,10 +172,10 @@ class Supervisor:
     def _pull_trigger(self, now: float) -> None:
         supply = self._supply(now)
         if supply is None or not self._conductor.may_start:
-            self._trigger = None
+            self._trigger = Trigger()
             return
         self._trigger = evaluate(supply, self._rules.trigger, self._trigger)
-        if self._trigger and self._trigger.fires:
+        if self._trigger.reason:
             unfinished, self._unfinished = self._unfinished, None
             self._conductor.start(self._trigger.reason, owed=unfinished.began if unfinished else ())
 
@@ -197,11 +197,15 @@ class Supervisor:
     def _supply(self, now: float) -> Supply | None:
         if self.view.lost_at is None or not self.view.confirmed:
             return None
+        heard = None if self.view.silent else self.view.reading
         return Supply(
             on_battery_s=now - self.view.lost_at,
-            battery_low=self.view.low,
             low_s=self.runtime(now).low_s,
             need_s=critical_path_s(self._conductor.plan),
+            silent_s=now - self.view.heard_at if self.view.silent else 0.0,
+            charge_percent=None if heard is None else heard.charge_percent,
+            battery_low=self.view.low,
+            shutdown_imminent=heard is not None and heard.shutdown_imminent,
         )
 
     def _charge_at(self, now: float) -> battery.Charge:

@@ -150,4 +150,4 @@ def virtually(work: Coroutine[Any, Any, None]) -> None:
 
 def rules(*, on_battery_s: float | None = None, auto: bool = True) -> TriggerRules:
     """Trigger rules with the usual margin and reserve."""
-    return TriggerRules(auto=auto, margin_s=60.0, reserve_s=60.0, on_battery_s=on_battery_s, battery_low=True)
+    return TriggerRules(auto=auto, margin_s=60.0, reserve_s=60.0, on_battery_s=on_battery_s)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -112,3 +113,53 @@ async def test_a_battery_found_discharging_is_judged_by_its_voltage_at_once() ->
             outage.supervisor.hear(replace(on_battery(float(at)), battery_voltage_v=10.9))
     assert found.supervisor.battery_end_at(3.0) < seen.supervisor.battery_end_at(3.0)
     await found.conductor.close()
+
+
+@pytest.mark.parametrize(
+    ("switched", "said", "reason"),
+    [
+        ({"charge_percent": 30}, {"charge_percent": 25}, "charge"),
+        ({"auto": False, "runtime_s": 100.0}, {"runtime_s": 50}, "runtime"),
+        ({}, {"shutdown_imminent": True}, "shutdown-imminent"),
+    ],
+)
+async def test_what_the_ups_says_twice_starts_the_shutdown(
+    switched: dict[str, Any], said: dict[str, Any], reason: str
+) -> None:
+    """And names why; once is not enough."""
+    outage = Outage(MemoryWorld(), replace(rules(), **switched))
+    for start in range(5):
+        outage.supervisor.hear(on_battery(float(start), runtime_s=3600))
+    outage.supervisor.hear(replace(on_battery(5.0, runtime_s=3600), **said))
+    outage.supervisor.hear(on_battery(6.0, runtime_s=3600))
+    assert outage.conductor.phase is Phase.IDLE
+    for at in (7.0, 8.0, 9.0):
+        outage.supervisor.hear(replace(on_battery(at, runtime_s=3600), **said))
+    assert outage.conductor.reason == reason
+    await outage.conductor.close()
+
+
+async def test_a_ups_that_falls_silent_on_battery_starts_the_shutdown_if_that_is_wanted() -> None:
+    """But not while it is heard now and then."""
+    outage = Outage(MemoryWorld(), replace(rules(), silence_s=30.0))
+    for start in range(5):
+        outage.supervisor.hear(on_battery(float(at)))
+    for at in range(5, 30):
+        outage.supervisor.tick(float(at))
+    outage.supervisor.hear(on_battery(30.0))
+    for at in range(31, 60):
+        outage.supervisor.tick(float(at))
+    assert outage.conductor.phase is Phase.IDLE
+    outage.supervisor.tick(60.0)
+    outage.supervisor.tick(61.0)
+    assert outage.conductor.reason == "communication-lost"
+    await outage.conductor.close()
+
+
+async def test_a_silent_ups_on_mains_starts_nothing() -> None:
+    """A cable that was pulled out is no outage."""
+    outage = Outage(MemoryWorld(), replace(rules(), silence_s=30.0))
+    outage.supervisor.hear(replace(on_battery(0.0), on_battery=False, input_voltage_v=230))
+    for at in range(1, 1000):
+        outage.supervisor.tick(float(at))
+    assert outage.conductor.phase is Phase.IDLE
