@@ -143,7 +143,7 @@ async def test_a_ups_that_falls_silent_on_battery_starts_the_shutdown_if_that_is
     """But not while it is heard now and then."""
     outage = Outage(MemoryWorld(), replace(rules(), silence_s=30.0))
     for start in range(5):
-        outage.supervisor.hear(on_battery(float(at)))
+        outage.supervisor.hear(on_battery(float(start)))
     for at in range(5, 30):
         outage.supervisor.tick(float(at))
     outage.supervisor.hear(on_battery(30.0))
