@@ -30,6 +30,11 @@ async def test_an_operator_commands_the_ups_while_it_is_safe(tmp_path: Path) -> 
         code, said = await played.upsctl("ups", "test")
         assert (code, said.split(" (")[0]) == (0, "Done and passed: the battery held its voltage")
         assert "mains_lost" not in played.event_names
+        await until(lambda: played.state["readings"]["ups.test.result"] == "Done and passed", DEADLINE_S)
+
+        code, said = await played.upsctl("ups", "bench", "--config", str(played.rack.directory / "upsd.toml"))
+        assert code == 1
+        assert "stop it first: systemctl stop upsd" in said
 
         code, said = await played.upsctl(*_CYCLE)
         assert code == 1
@@ -38,6 +43,7 @@ async def test_an_operator_commands_the_ups_while_it_is_safe(tmp_path: Path) -> 
         code, said = await played.upsctl(*_CYCLE, "--yes")
         assert code == 0, said
         assert scheduled()
+        await played.says("the UPS will cut its outlets, as it was told; call that off with: upsctl ups cancel")
         code, said = await played.upsctl("ups", "cancel")
         assert code == 0, said
         assert not scheduled()

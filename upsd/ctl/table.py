@@ -126,7 +126,7 @@ def _next(state: dict[str, Any], shutdown: dict[str, Any]) -> str:
 
 def _start(starts_in_s: float | None) -> str:
     if starts_in_s is None:
-        return "the shutdown starts when one of its triggers says so"
+        return "the shutdown starts when the UPS says so, if [shutdown] in the settings lets it"
     if starts_in_s <= 0:
         return "the shutdown starts now"
     return f"the shutdown starts in {duration(starts_in_s)}, unless mains is back before"

@@ -109,6 +109,13 @@ class FileJournal:
         except OSError as error:
             raise JournalError(f"the journal {self._path} can't be read: {error.strerror}") from error
 
+    def why_not(self) -> str | None:
+        """Why nothing can be written, as far as can be seen without writing; `None` if it looks well."""
+        directory = self._path.parent
+        if directory.is_dir() and os.access(directory, os.W_OK | os.X_OK):
+            return None
+        return f"the journal {self._path} can't be written: make {directory}, and give it to the daemon's user"
+
     async def append(self, record: Mapping[str, Scalar]) -> None:
         """Write one record and wait until it is on disk, for two seconds at the most."""
         if self._hanging and not self._hanging.done():
