@@ -14,6 +14,7 @@ import signal
 import sys
 import uuid
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -323,7 +324,9 @@ class Daemon:
         return f"the bench test was of a {self._profile.model}, not of this UPS; repeat it: upsctl ups bench"
 
     async def _plan(self) -> Json:
-        return {"lines": describe(self._conductor.plan)}
+        plan = self._conductor.plan
+        steps: list[Json] = [{**asdict(step), "commits": step.commits} for step in plan.steps]
+        return {"lines": [*describe(plan)], "steps": steps}
 
 
 async def _guarded(name: str, work: Callable[[], Awaitable[None]]) -> None:

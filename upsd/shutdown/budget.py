@@ -71,7 +71,7 @@ def describe(plan: Plan) -> list[str]:
             lines.append("        --- point of no return: before it, mains back undoes everything ---")
         lines.append(
             f"{finish[step.id] - step.expected_s:>5.0f}s  {step.id:<27} {step.expected_s:>6.0f}s"
-            f" {step.minimum_s:>6.0f}s {step.limit_s:>6.0f}s  {_shortened(step.needs)}"
+            f" {step.minimum_s:>6.0f}s {step.limit_s:>6.0f}s  {_shortened(step.needs)}".rstrip()
         )
     usually, forced = critical_path_s(plan), critical_path_s(plan, forced=True)
     return [*lines, f"The whole plan usually takes {usually:.0f} s; with every step forced, {forced:.0f} s."]

@@ -33,7 +33,7 @@ _LOOK_AGAIN_S = 0.25
 _FAILURES_BEFORE_TELLING = 3
 _RESET_AFTER_S = 3.0
 _RESET_AGAIN_S = 15.0
-_TRY_ALL_EVERY = 5
+_ANOTHER_WAY_EVERY = 10
 _QUIET_S = 1.0
 _WIRE_S = 0.55  # a status poll takes as long at 1200 baud: whoever wants no fewer lets them follow each other
 
@@ -286,12 +286,14 @@ class UpsDriver:
         raise trouble
 
     def _ways_to_ask(self, place: Place) -> Sequence[Probe]:
-        """All, but for the unit that was ours: as it spoke before, and only now and then in another way."""
+        """All, but for the unit that was ours: as it spoke before, and only now and then in one other way."""
         if self._spoken is None:
             return self._probes
-        if self._selection.is_ours(place) and self._rounds % _TRY_ALL_EVERY:
-            return (self._spoken,)
-        return (self._spoken, *(probe for probe in self._probes if probe != self._spoken))
+        others = [probe for probe in self._probes if probe != self._spoken]
+        if self._selection.is_ours(place) and others:
+            turn, between = divmod(self._rounds, _ANOTHER_WAY_EVERY)
+            others = [] if between else [others[turn % len(others)]]
+        return (self._spoken, *others)
 
     async def _give_up(self, place: Place, error: UpsError) -> None:
         """Nobody of interest is there."""
