@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from tests.integration.brokers import Subscriber
 
 DEADLINE_S: Final = 40.0
-SMALL_BATTERY: Final = {"UPSD_BATTERY__CAPACITY_AH": "0.85", "UPSD_BATTERY__RESERVE": "1s"}
-"""A battery that the daemon expects to carry the rack for half a minute, so that everything that hangs is forced."""
+SMALL_BATTERY: Final = {"UPSD_BATTERY__CAPACITY_AH": "1.1", "UPSD_BATTERY__RESERVE": "1s"}
+"""A battery that the daemon expects to carry the rack for just so long that everything that hangs can be forced."""
 
 _SETTINGS: Final = """\
 [ups]
