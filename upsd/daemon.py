@@ -119,13 +119,14 @@ class Daemon:
             linger_s=settings.ups.outlet_off_delay + _LINGER_S,
             name_outage=lambda: f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{uuid.uuid4().hex[:4]}",
         )
-        self._unfinished = self._load_journal()
+        self._unfinished, lost_at = self._load_journal(boot_id)
         self._supervisor = Supervisor(
             shapes.supervisor_rules(settings),
             self._conductor,
             facts=lambda identity: shapes.battery_facts(settings, identity, self._fitting_profile()),
             emit=self._emit,
             unfinished=self._unfinished,
+            lost_at=lost_at,
             boot_id=boot_id,
             now=self._loop.time(),
         )
@@ -230,16 +231,17 @@ class Daemon:
         phase = self._conductor.phase
         return None if phase is Phase.IDLE else f"the daemon's own plan is under way ({phase.value})"
 
-    def _load_journal(self) -> Unfinished | None:
+    def _load_journal(self, boot_id: str) -> tuple[Unfinished | None, float | None]:
+        """The outage that is open, and since when the mains is away."""
+        found: tuple[Unfinished | None, float | None] = None, None
         self._conductor.journal_problem = self._journal.why_not()
         try:
-            unfinished = self._journal.load()
+            found = self._journal.load(), self._journal.lost_at(boot_id)
         except JournalError as error:
             self._conductor.journal_problem = str(error)
-            unfinished = None
         if self._conductor.journal_problem:
             log.critical("journal_failed", reason=self._conductor.journal_problem)
-        return unfinished
+        return found
 
     def _make_publisher(self) -> tuple[MqttPublisher | None, str | None]:
         try:

@@ -10,7 +10,7 @@ import math
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from upsd.power import PowerView, observe, tick
+from upsd.power import PowerView, mains_lost, observe, tick
 from upsd.shutdown.budget import critical_path_s
 from upsd.shutdown.conductor import Phase
 from upsd.shutdown.trigger import Supply, Trigger, evaluate, starts_in_s
@@ -50,6 +50,7 @@ class Supervisor:
         facts: what is known of the battery, by who the UPS says it is.
         emit: hears every event.
         unfinished: the outage that the journal leaves open.
+        lost_at: since when the mains is away, if a run of the daemon before this one has seen it go (loop time).
         boot_id: of this boot.
         now: loop time at the start.
     """
@@ -62,6 +63,7 @@ class Supervisor:
         facts: Callable[[UpsIdentity | None], BatteryFacts],
         emit: Callable[[Event], None],
         unfinished: Unfinished | None,
+        lost_at: float | None,
         boot_id: str,
         now: float,
     ) -> None:
@@ -70,6 +72,7 @@ class Supervisor:
         self._facts = facts
         self._emit = emit
         self._unfinished = unfinished
+        self._lost_before = lost_at
         self._boot_id = boot_id
         self._started_at = now
         self._trigger = Trigger()
@@ -85,8 +88,12 @@ class Supervisor:
 
     def hear(self, reading: Reading) -> None:
         """Follow one reading."""
-        first = self.view.reading is None
+        first, confirmed = self.view.reading is None, self.view.confirmed
+        if first:
+            self._take_up(reading)
         self.view, events = observe(self.view, reading, self._rules.power)
+        if self.view.confirmed != confirmed:
+            self._conductor.note_supply(self.view.lost_at)
         # Nobody knows for how long it was so before we came.
         self._began_on_battery = self.view.lost_at is not None and (first or self._began_on_battery)
         self._low_end = min(self._low_end, reading.at + self._battery.after_low_s) if self.view.low else math.inf
@@ -95,6 +102,14 @@ class Supervisor:
         self._follow(reading.at, events)
         if self.view.on_mains:
             self._conductor.mains_back()
+
+    def _take_up(self, reading: Reading) -> None:
+        """Go on with an outage that an earlier run of the daemon saw begin, if there still is one."""
+        if self._lost_before is not None and mains_lost(reading):
+            self.view = replace(self.view, lost_at=self._lost_before)
+            self._charge = replace(self._charge, at=self._lost_before)
+        elif self._lost_before is not None:
+            self._conductor.note_supply(None)
 
     def expect_test(self, until: float) -> None:
         """Until then (loop time) the UPS may live on its battery because we have it tested."""

@@ -160,6 +160,10 @@ class Scene:
         lines = (self.rack.directory / "journal.jsonl").read_text().splitlines()
         return [json.loads(line) for line in lines if line]
 
+    def outage(self) -> str:
+        """The name that the journal gives the outage."""
+        return next(str(record["outage"]) for record in self.journal() if record["record"] == "outage")
+
     async def upsctl(self, *arguments: str) -> tuple[int, str]:
         """The exit status of `upsctl`, and what it printed with every run of white space as one space."""
         process = await asyncio.create_subprocess_exec(

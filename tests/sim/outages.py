@@ -31,11 +31,15 @@ MASTER_W = 25.0
 AN_HOUR_S = 3600.0
 
 
-class NoJournal:
-    """A journal that keeps nothing."""
+class Notes:
+    """A journal in memory."""
+
+    def __init__(self) -> None:
+        self.records: list[Mapping[str, Scalar]] = []
 
     async def append(self, record: Mapping[str, Scalar]) -> None:
         """Take the record."""
+        self.records.append(record)
 
 
 @dataclass
@@ -47,7 +51,9 @@ class Outage:
     silent_from: float = float("inf")
     silent_until: float = float("inf")
     unfinished: Unfinished | None = None
+    lost_at: float | None = None
     events: list[Event] = field(default_factory=list)
+    journal: Notes = field(default_factory=Notes)
 
     def __post_init__(self) -> None:
         """Wire the rooms, as the daemon does."""
@@ -73,7 +79,7 @@ class Outage:
                     storage=rack.storage,
                 )
             ),
-            journal=NoJournal(),
+            journal=self.journal,
             emit=self.events.append,
             changed=lambda: None,
             battery_end_at=lambda: self.supervisor.battery_end_at(asyncio.get_running_loop().time()),
@@ -93,6 +99,7 @@ class Outage:
             facts=lambda _: BatteryFacts(12.0, 7.0, 0.7, 0.8, 10.0),
             emit=self.events.append,
             unfinished=self.unfinished,
+            lost_at=self.lost_at,
             boot_id="boot",
             now=asyncio.get_running_loop().time(),
         )

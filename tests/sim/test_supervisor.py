@@ -13,7 +13,7 @@ from hardware_sim.memory_world import MemoryWorld
 from tests.sim.outages import Outage, rules
 from upsd.domain.power import Reading
 from upsd.shutdown.conductor import Phase
-from upsd.shutdown.journal import replay
+from upsd.shutdown.journal import replay, replay_lost_at
 
 
 def on_battery(at: float, runtime_s: int | None = None) -> Reading:
@@ -163,3 +163,74 @@ async def test_a_silent_ups_on_mains_starts_nothing() -> None:
     for at in range(1, 1000):
         outage.supervisor.tick(float(at))
     assert outage.conductor.phase is Phase.IDLE
+
+
+def noted(outage: Outage) -> float | None:
+    """What the journal says of the supply to the next run of the daemon."""
+    return replay_lost_at([json.dumps(record) for record in outage.journal.records], "boot")
+
+
+async def test_a_restart_in_an_outage_resets_no_clock() -> None:
+    """The time on battery counts from the mains loss that an earlier run saw, and so does what was discharged."""
+    triggers = rules(on_battery_s=300.0, auto=False)
+    before = Outage(MemoryWorld(), triggers)
+    for at in range(10):
+        before.supervisor.hear(on_battery(float(at)))
+    await asyncio.sleep(200)
+    assert noted(before) == 0.0
+    after, fresh = Outage(MemoryWorld(), triggers, lost_at=noted(before)), Outage(MemoryWorld(), triggers)
+    for at in range(200, 210):
+        after.supervisor.hear(on_battery(float(at)))
+        fresh.supervisor.hear(on_battery(float(at)))
+    assert after.supervisor.snapshot(209.0).on_battery_s == 209.0
+    assert after.supervisor.runtime(209.0).low_s < fresh.supervisor.runtime(209.0).low_s - 100
+    for at in range(300, 303):
+        after.supervisor.hear(on_battery(float(at)))
+    assert after.conductor.reason == "on-battery"
+    await after.conductor.close()
+
+
+async def test_an_outage_that_ended_meanwhile_is_over() -> None:
+    """Also for the run after that."""
+    after = Outage(MemoryWorld(), rules(on_battery_s=300.0), lost_at=0.0)
+    after.supervisor.hear(replace(on_battery(1000.0), on_battery=False, input_voltage_v=230))
+    for at in range(1001, 1010):
+        after.supervisor.hear(on_battery(float(at)))
+    assert after.conductor.phase is Phase.IDLE
+    assert after.supervisor.snapshot(1009.0).on_battery_s == 8.0
+    await asyncio.sleep(0)
+    assert noted(after) == 1001.0
+
+
+async def test_a_daemon_that_hears_nothing_after_a_restart_starts_nothing() -> None:
+    """The mains may have come back long ago."""
+    after = Outage(MemoryWorld(), rules(on_battery_s=300.0), lost_at=0.0)
+    for at in range(1000, 1100):
+        after.supervisor.tick(float(at))
+    assert after.conductor.phase is Phase.IDLE
+
+
+async def test_mains_back_is_written_down() -> None:
+    """Whoever starts again then starts with a new clock."""
+    outage = Outage(MemoryWorld(), rules())
+    for at in range(10):
+        outage.supervisor.hear(on_battery(float(at)))
+    for at in range(10, 13):
+        outage.supervisor.hear(replace(on_battery(float(at)), on_battery=False, input_voltage_v=230))
+    await asyncio.sleep(0)
+    assert [record["lost_at"] for record in outage.journal.records if record["record"] == "supply"] == [0.0, None]
+    assert noted(outage) is None
+
+
+@pytest.mark.parametrize(
+    "line", ['{"record": "supply", "lost_at": "x", "boot_id": "boot"}', '{"record": "supply"', "[]"]
+)
+def test_a_torn_note_is_no_outage(line: str) -> None:
+    """Nothing is made up of it."""
+    assert replay_lost_at([line], "boot") is None
+
+
+def test_what_another_boot_noted_does_not_count() -> None:
+    """Its clock was another one."""
+    line = json.dumps({"record": "supply", "lost_at": 5.0, "boot_id": "earlier"})
+    assert replay_lost_at([line], "boot") is None

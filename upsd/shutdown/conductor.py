@@ -90,6 +90,7 @@ class Conductor:
         self._linger_s = linger_s
         self._engine: Engine | None = None
         self._task: asyncio.Task[None] | None = None
+        self._notes: set[asyncio.Task[None]] = set()
         self._resumed: Unfinished | None = None
         self._owed: frozenset[str] = frozenset()
         self._finished_at = math.inf
@@ -177,6 +178,13 @@ class Conductor:
         self._owed = frozenset(step.id for step in self.plan.steps)
         self._emit(Event("recovery_started", Severity.INFO, {"outage": outage}))
         self._switch(Phase.RECOVERING, partial(self._bring_back, recovery_plan(self._shape), outage))
+
+    def note_supply(self, lost_at: float | None) -> None:
+        """Write down, for the next run, since when (loop time) the mains is away, or that it is back."""
+        record = {"record": "supply", "lost_at": lost_at, "boot_id": self._boot_id}
+        note = asyncio.create_task(self._record(record), name="note-supply")
+        self._notes.add(note)
+        note.add_done_callback(self._notes.discard)
 
     async def close(self) -> None:
         """Stop what runs; nothing is undone."""
