@@ -42,6 +42,7 @@ from upsd.supervisor import Supervisor
 from upsd.ups import profile as profiles
 from upsd.ups.errors import UpsError
 from upsd.ups.operations import UpsOperations
+from upsd.ups.outlets import UpsOutlets
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
@@ -102,7 +103,7 @@ class Daemon:
         rack = adapters.rack(
             settings,
             emit=self._emit,
-            outlets=adapters.UpsOutlets(self._operations, self._fitting_profile),
+            outlets=UpsOutlets(self._operations, self._fitting_profile),
             cluster=self._cluster,
             identity=self._identity,
         )

@@ -33,7 +33,7 @@ _LOOK_AGAIN_S = 0.25
 _FAILURES_BEFORE_TELLING = 3
 _RESET_AFTER_S = 3.0
 _RESET_AGAIN_S = 15.0
-_ANOTHER_WAY_EVERY = 10
+_ANOTHER_WAY_EVERY = 100
 _QUIET_S = 1.0
 _WIRE_S = 0.55  # a status poll takes as long at 1200 baud: whoever wants no fewer lets them follow each other
 
