@@ -286,13 +286,16 @@ class UpsDriver:
         raise trouble
 
     def _ways_to_ask(self, place: Place) -> Sequence[Probe]:
-        """All, but for the unit that was ours: as it spoke before, and only now and then in one other way."""
+        """All, but for the unit that was ours: as it spoke before, and only now and then in one other way.
+
+        Not at all in another way where asking it would keep one that wakes up waiting: on a serial line.
+        """
         if self._spoken is None:
             return self._probes
         others = [probe for probe in self._probes if probe != self._spoken]
         if self._selection.is_ours(place) and others:
             turn, between = divmod(self._rounds, _ANOTHER_WAY_EVERY)
-            others = [] if between else [others[turn % len(others)]]
+            others = [] if between or self._transport.loses_sight else [others[turn % len(others)]]
         return (self._spoken, *others)
 
     async def _give_up(self, place: Place, error: UpsError) -> None:
