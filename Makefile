@@ -5,7 +5,7 @@ READY := .venv/.ready
 RIGHT_PYTHON := import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 11))
 
 .SILENT:
-.PHONY: help demo test fuzz lint format bench lock clean
+.PHONY: help demo test fuzz soak lint format bench lock clean
 
 help: ## Show this list
 	sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
@@ -20,6 +20,9 @@ test: $(READY) ## Run everything that has to pass: lint, then the tests
 
 fuzz: $(READY) ## Ten million damaged replies through what reads the UPS (MILLIONS=1 for fewer, SEED=n for the same)
 	$(BIN)/python -m tests.fuzz --millions $(or $(MILLIONS),10) $(if $(SEED),--seed $(SEED))
+
+soak: $(READY) ## A hundred thousand simulated outages (RUNS=n for fewer, SEED=n for the same)
+	$(BIN)/python -m hardware_sim outages --runs $(or $(RUNS),100000) $(if $(SEED),--seed $(SEED))
 
 lint: $(READY) ## Check style, types and which room imports what
 	$(BIN)/ruff check --quiet

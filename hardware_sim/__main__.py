@@ -17,6 +17,11 @@ def main() -> None:
     button = commands.add_parser("press", help="press the power button of a running rack's master")
     button.add_argument("button", type=Path, help="the unix socket of the button")
     commands.add_parser("ups", help="a simulated UPS alone, for any software that reads one", add_help=False)
+    commands.add_parser("outages", help="whole outages in virtual time, by the thousand", add_help=False)
+    if sys.argv[1:2] == ["outages"]:
+        from hardware_sim.outages.command import main as outages  # noqa: PLC0415  # each command loads what it needs
+
+        sys.exit(outages(sys.argv[2:]))
     if sys.argv[1:2] == ["ups"]:
         from hardware_sim.ups.program import main as ups  # noqa: PLC0415  # each command loads only what it needs
 

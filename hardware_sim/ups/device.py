@@ -1,7 +1,8 @@
 """The UPS as a state machine: mains, battery, outlets and what it would report of them.
 
 No clock inside: `advance(now)` lets time pass. `speed` makes the battery empty and fill that many times
-faster, `timer_speed` the delays of CS, CR and the battery test; both are for demonstrations.
+faster, `timer_speed` the delays of CS, CR and the battery test; both are for demonstrations. `step_s` is the longest
+step of its physics on battery.
 """
 
 from __future__ import annotations
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
     from hardware_sim.ups.profiles import Profile
     from hardware_sim.ups.reports import Status
 
-_STEP_ON_BATTERY_S: Final = 1.0
 _STEP_ON_LINE_S: Final = 60.0
 _STANDBY_W: Final = 2.0
 """What the electronics take from the battery while they wait to switch the outlets on again."""
@@ -71,6 +71,7 @@ class UpsDevice:
         charge: float = 1.0,
         speed: float = 1.0,
         timer_speed: float = 1.0,
+        step_s: float = 1.0,
     ) -> None:
         self.profile = profile
         spec = battery or BatterySpec(voltage_v=profile.battery_voltage_v, capacity_ah=profile.battery_capacity_ah)
@@ -91,6 +92,7 @@ class UpsDevice:
         self._conditions = Conditions()
         self._load_w = load_w
         self._speed = speed
+        self._step_s = step_s
         self._timer_speed = timer_speed
         self._now = 0.0
         self._began_at: float | None = None
@@ -278,7 +280,7 @@ class UpsDevice:
 
     def _next_stop(self, now: float) -> float:
         """The end of the next step of physics: short enough to be exact, and no timer is jumped over."""
-        step_s = _STEP_ON_LINE_S if self.mains_usable and not self.testing else _STEP_ON_BATTERY_S
+        step_s = _STEP_ON_LINE_S if self.mains_usable and not self.testing else self._step_s
         timers = (self.outlets.next_deadline(self._now), self._test_until, self._self_test_at)
         stops = (now, self._now + step_s / self._speed, *timers)
         return min(stop for stop in stops if stop is not None and stop > self._now)

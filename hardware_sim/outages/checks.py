@@ -1,0 +1,190 @@
+"""What a user would have lost in a simulated outage that upsd could have saved: the violations.
+
+Each check knows the truth of the world. It excuses what nobody could have helped: a machine that takes no command, a
+UPS that says nothing, a battery that is worse than the settings promise, and outages too short for the forced plan.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+from hardware_sim.memory_rack import MARK
+from hardware_sim.outages.best import most_saved
+from hardware_sim.outages.machine import MachineState
+from hardware_sim.outages.process import DEBOUNCE_S, rack_shape
+from hardware_sim.outages.scenario import MASTER, NAS
+from hardware_sim.ups.outlets import OffCause
+from upsd.shutdown.budget import critical_path_s
+from upsd.shutdown.plan import shutdown_plan
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from hardware_sim.outages.run import Run
+    from hardware_sim.outages.world import Loss
+
+_TAKES_NOTICE_S = 15.0
+"""Within this a cause still counts: polls, the debounce, and a reading on its way."""
+_SPARE_S = 30.0
+_WRITES_S = 5.0
+"""What the journal, and the seconds between two looks at the battery, may cost a plan."""
+_COMMAND_FAULT_S = 2.0
+_FAULTS_LINGER_S = 60.0
+
+
+def violations(run: Run) -> list[str]:
+    """What went wrong, in words; empty if nothing did."""
+    return [
+        *_dirty(run),
+        *_late(run),
+        *_worse_than_possible(run),
+        *_without_cause(run),
+        *_left_behind(run),
+        *_foreign_cordons(run),
+        *(f"the journal did not say beforehand: {act}" for act in dict.fromkeys(run.unexplained)),
+        *(f"defect: {defect}" for defect in run.defects),
+    ]
+
+
+def _dirty(run: Run) -> Iterator[str]:
+    """No machine lost power with a dirty file system unless physics left no choice."""
+    for loss in run.world.losses:
+        if loss.machine == NAS and loss.flushed and not run.scenario.nas_goes_off:
+            continue
+        if loss.state is not MachineState.ON and loss.why is OffCause.RUN_OUT:
+            continue  # it was on its way, or just booting
+        if _deaf(run, loss) or (loss.why is OffCause.RUN_OUT and _too_short(run, loss)):
+            continue
+        yield f"{loss.machine} was {loss.state.value} when its power went at {loss.at:.0f} s ({loss.why.value})"
+
+
+def _deaf(run: Run, loss: Loss) -> bool:
+    """Whether it could not be powered off, or not have anything written."""
+    scenario, name = run.scenario, loss.machine
+    spec = run.world.machines[name].spec
+    parts = {MASTER: {"local_host"}, NAS: {"storage"}}.get(name, {name})
+    began = _shutdown_began(run, loss.at)
+    hindered = any(
+        fault.part in parts and fault.operation != "call_port" and fault.at < loss.at and fault.at + fault.for_s > began
+        for fault in scenario.faults
+    )
+    died = any(victim == name and at <= loss.at for at, victim in scenario.deaths)
+    return hindered or died or bool(spec.deaf) or spec.reboots
+
+
+def _shutdown_began(run: Run, before: float) -> float:
+    times = [act.at for act in run.world.acts if act.at <= before and act.what.startswith("event shutdown_started")]
+    return max(times, default=before) - _COMMAND_FAULT_S
+
+
+def _too_short(run: Run, loss: Loss) -> bool:
+    """Whether the daemon had not the time that the forced plan takes, or could not know how little it had."""
+    if run.scenario.battery_is_worse_than_told:
+        return True
+    machines = run.scenario.machines
+    forced_s = critical_path_s(shutdown_plan(rack_shape(run.scenario)), forced=True)
+    need_s = forced_s + max(machine.poweroff_s for machine in machines) + DEBOUNCE_S + _SPARE_S
+    cut_at = _cut_before(run, loss.at)
+    had_s = sum(max(0.0, min(end, loss.at) - max(start, cut_at)) for start, end in _in_control(run))
+    return had_s < need_s
+
+
+def _cut_before(run: Run, moment: float) -> float:
+    """When the mains last went before a moment."""
+    return max((supply.at for supply in run.scenario.supply if supply.volts == 0 and supply.at <= moment), default=0.0)
+
+
+def _in_control(run: Run) -> Iterator[tuple[float, float]]:
+    """When a daemon ran and heard the UPS, or had powered its machine off because it wanted to."""
+    silences = sorted((silence.at, silence.at + silence.for_s) for silence in run.scenario.silences if not silence.lie)
+    for life, next_start in zip(run.lives, [*(life.start for life in run.lives[1:]), math.inf], strict=True):
+        start = life.start
+        for begins, ends in silences:
+            if begins < life.end and ends > start:
+                yield start, max(start, begins)
+                start = min(life.end, ends)
+        yield start, next_start if life.powered_off else life.end
+
+
+def _late(run: Run) -> Iterator[str]:
+    """If the forced plan fits at the start, and the estimate does not fall, the last step has its time."""
+    forced_s = critical_path_s(shutdown_plan(rack_shape(run.scenario)), forced=True)
+    for life in run.lives:
+        began, last = life.promises.get("shutdown"), life.promises.get("last step")
+        if began is None or last is None or last.at < began.at or math.isinf(last.battery_end_at):
+            continue
+        fitted = began.at + forced_s + _WRITES_S <= began.battery_end_at and last.fell_s <= 1.0
+        over_s = last.at + run.scenario.master.told_poweroff_s - last.battery_end_at
+        if fitted and over_s > _WRITES_S:
+            yield f"the last step began {over_s:.0f} s too late, at {last.at:.0f} s"
+
+
+def _worse_than_possible(run: Run) -> Iterator[str]:
+    """Where not everything could be saved, as much was as by any other choice, if the battery was known."""
+    for life in run.lives:
+        began = life.promises.get("shutdown")
+        if began is None or math.isinf(began.battery_end_at):
+            continue
+        lost = [loss for loss in run.world.losses if loss.at > began.at]
+        ran_out_at = lost[0].at if lost and lost[0].why is OffCause.RUN_OUT else None
+        if ran_out_at is None or began.battery_end_at + run.scenario.reserve_s > ran_out_at:
+            continue
+        if _cut_before(run, ran_out_at) > began.at or (life.end < ran_out_at and not life.powered_off):
+            continue
+        dirty = [loss for loss in lost if loss.at == ran_out_at and not _deaf(run, loss)]
+        dirty = [loss for loss in dirty if loss.machine != NAS or run.scenario.nas_goes_off or not loss.flushed]
+        best = most_saved(run.scenario, ran_out_at - began.at - _WRITES_S)
+        if len(run.scenario.machines) - len(dirty) < best:
+            names = ", ".join(loss.machine for loss in dirty)
+            yield f"{names} lost at {ran_out_at:.0f} s, though {best} of {len(run.scenario.machines)} could be saved"
+
+
+def _without_cause(run: Run) -> Iterator[str]:
+    """No shutdown without a real cause."""
+    for act in run.world.acts:
+        if act.what.startswith("event shutdown_started") and not _away_lately(run, act.at):
+            yield f"a shutdown at {act.at:.0f} s without a cause"
+
+
+def _away_lately(run: Run, now: float) -> bool:
+    volts, since, longest = 230.0, 0.0, 0.0
+    window = now - _TAKES_NOTICE_S - max((s.for_s for s in run.scenario.silences if s.at <= now), default=0.0)
+    for supply in run.scenario.supply:
+        if supply.at > now:
+            break
+        if volts == 0 and supply.at > window:
+            longest = max(longest, supply.at - since)
+        volts, since = supply.volts, supply.at
+    if volts == 0:
+        longest = max(longest, now - since)
+    return longest >= DEBOUNCE_S - 1.0
+
+
+def _left_behind(run: Run) -> Iterator[str]:
+    """Nothing stays off, cordoned or unmounted once the mains is back and the battery charged."""
+    if run.quiet:
+        return
+    world = run.world
+    excused = any(fault.part in {"outlets", "local_host"} for fault in run.scenario.faults)
+    for machine in world.machines.values():
+        dead = any(name == machine.spec.name for _, name in run.scenario.deaths)
+        if machine.state is not MachineState.ON and not excused and not dead:
+            yield f"{machine.spec.name} stayed {machine.state.value}"
+    if world.master.state is not MachineState.ON:
+        return
+    for node in world.cluster.node_by_name.values():
+        if MARK in node.annotations:
+            yield f"{node.name} stayed cordoned"
+    if not world.storage.mounted and world.nas.answers:
+        yield "the NAS stayed unmounted"
+    if run.phase not in {"idle", None}:
+        yield f"the daemon still was {run.phase}"
+
+
+def _foreign_cordons(run: Run) -> Iterator[str]:
+    """What an administrator had cordoned stays cordoned."""
+    for name in run.scenario.cordoned:
+        node = run.world.cluster.node_by_name[name]
+        if not node.unschedulable or f"uncordon {name}" in [act.what for act in run.world.acts]:
+            yield f"{name}, which an administrator had cordoned, was uncordoned"

@@ -1,0 +1,245 @@
+"""One run of the daemon: the real decisions, plans and journal, wired as `upsd/daemon.py` does, killed at any moment.
+
+What a killed process still had under way reaches nobody: every way from it to the world leads through a `Tether`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import inspect
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from hardware_sim.outages.scenario import NAS
+from upsd.domain.power import Reading
+from upsd.power import PowerRules
+from upsd.shutdown.conductor import Conductor
+from upsd.shutdown.journal import FileJournal, JournalError
+from upsd.shutdown.plan import ClusterShape, HostShape, RackShape, StorageShape
+from upsd.shutdown.steps import Rack, RemoteMachine, performers
+from upsd.shutdown.trigger import TriggerRules
+from upsd.supervisor import Supervisor, SupervisorRules
+from upsd.ups.battery import BatteryFacts
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from hardware_sim.outages.scenario import MachineSpec, Scenario
+    from hardware_sim.outages.world import World
+    from upsd.domain.power import Event
+
+DEBOUNCE_S = 3.0
+OFF_DELAY_S = 90
+RESTORE_MIN = 1
+DELETE_GRACE_S = 5
+_SILENCE_POLLS = 4.0
+_QUIET_S = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class Promise:
+    """What the daemon believed when a shutdown or its last step began.
+
+    `battery_end_at` is until when the battery may be used (loop time), and `fell_s` by how much that has ever fallen.
+    """
+
+    at: float
+    battery_end_at: float
+    fell_s: float
+
+
+class Tether:
+    """Stands between a process and a part of the world: counts what is called on it, and is cut by the kill."""
+
+    def __init__(self, process: Process, part: Any) -> None:
+        self._process = process
+        self._part = part
+
+    def __getattr__(self, name: str) -> Any:
+        found = getattr(self._part, name)
+        if not inspect.iscoroutinefunction(found):
+            return found
+
+        @functools.wraps(found)
+        async def asked(*arguments: Any) -> Any:
+            await self._process.asks()
+            answer = await found(*arguments)
+            await self._process.asks()
+            return answer
+
+        return asked
+
+
+class Process:
+    """The daemon from its start to its end.
+
+    Args:
+        world: what it looks after.
+        directory: its state directory.
+        boot_id: of the master's present boot.
+        wall_clock: the date.
+        killed: is called when it has asked the world as often as `dies_after` says.
+    """
+
+    def __init__(
+        self, world: World, directory: Path, *, boot_id: str, wall_clock: Callable[[], str], dies_after: int | None
+    ) -> None:
+        self._world = world
+        self._loop = asyncio.get_running_loop()
+        self._asks_left = dies_after
+        self._alive = True
+        self.promises: dict[str, Promise] = {}
+        """By what began: `shutdown`, or `last step`; the latest of this process."""
+        self._latest_end = self._fell_s = 0.0
+        scenario = world.scenario
+        self._journal = FileJournal(directory / "journal.jsonl", wall_clock)
+        trigger = TriggerRules(
+            auto=True, margin_s=scenario.margin_s, reserve_s=scenario.reserve_s, on_battery_s=scenario.on_battery_s
+        )
+        self.started_at = self._loop.time()
+        self.killed = asyncio.Event()
+        self.conductor = Conductor(
+            rack_shape(scenario),
+            performers(self._rack()),
+            journal=Tether(self, self._journal),
+            emit=self._emit,
+            changed=lambda: None,
+            battery_end_at=lambda: self.supervisor.battery_end_at(self._loop.time()),
+            reserve_s=scenario.reserve_s,
+            boot_id=boot_id,
+            linger_s=OFF_DELAY_S + 60.0,
+            name_outage=lambda: f"outage-{self._loop.time():.0f}",
+        )
+        try:
+            unfinished, lost_at = self._journal.load(), self._journal.lost_at(boot_id)
+        except JournalError:
+            unfinished, lost_at = None, None
+        self.supervisor = Supervisor(
+            SupervisorRules(
+                ups="iplug",
+                power=PowerRules(debounce_s=DEBOUNCE_S, silence_s=_SILENCE_POLLS * scenario.poll_s),
+                trigger=trigger,
+                watts={spec.name: spec.watts for spec in scenario.machines} | {"others": scenario.other_watts},
+            ),
+            self.conductor,
+            facts=lambda _: BatteryFacts(
+                voltage_v=scenario.battery.voltage_v,
+                capacity_ah=scenario.told_ah,
+                health=scenario.told_health,
+                inverter_efficiency=scenario.told_efficiency,
+                inverter_idle_w=scenario.told_idle_w,
+            ),
+            emit=self._emit,
+            unfinished=unfinished,
+            lost_at=lost_at,
+            boot_id=boot_id,
+            now=self.started_at,
+        )
+
+    async def asks(self) -> None:
+        """Pass, and be killed when it is time; a killed process gets no further."""
+        if self._asks_left is not None:
+            self._asks_left -= 1
+            if self._asks_left <= 0:
+                self.killed.set()
+        if self.killed.is_set() or not self._alive:
+            await asyncio.Event().wait()
+
+    async def follow(self) -> None:
+        """Poll, until cancelled."""
+        while True:
+            now = self._loop.time()
+            reading = reading_of(self._world, now)
+            if reading is not None:
+                self.supervisor.hear(reading)
+            self.supervisor.tick(now)
+            if not self.conductor.may_start:
+                self._estimate()
+            quiet = reading is not None and not reading.on_battery and self.supervisor.view.lost_at is None
+            if quiet:
+                await self._world.rest(_QUIET_S)
+            await asyncio.sleep(self._world.scenario.poll_s)
+
+    async def kill(self) -> None:
+        """End it as `kill -9` does."""
+        self.killed.set()
+        self._alive = False
+        await self.conductor.close()
+        self._journal.close()
+
+    def _emit(self, event: Event) -> None:
+        if self._alive:
+            self._world.did(f"event {event.name} {dict(event.fields)}")
+            if event.name in {"shutdown_started", "shutdown_resumed"}:
+                self._promise("shutdown")
+            elif event.name == "step_started" and str(event.fields["step"]).startswith("host-poweroff"):
+                self._promise("last step")
+
+    def _promise(self, what: str) -> None:
+        if what == "shutdown":
+            self._latest_end = self._fell_s = 0.0
+        self.promises[what] = Promise(self._loop.time(), self._estimate(), self._fell_s)
+
+    def _estimate(self) -> float:
+        """Until when the battery may be used; remembers by how much that falls."""
+        end_at = self.supervisor.battery_end_at(self._loop.time())
+        self._latest_end = max(self._latest_end, end_at)
+        self._fell_s = max(self._fell_s, self._latest_end - end_at)
+        return end_at
+
+    def _rack(self) -> Rack:
+        world = self._world
+        hosts = [spec.name for spec in world.scenario.workers]
+        hosts += [NAS] if world.scenario.nas_goes_off else []
+        return Rack(
+            emit=self._emit,
+            outlets=Tether(self, world),
+            outlet_off_delay_s=OFF_DELAY_S,
+            outlet_restore_delay_min=RESTORE_MIN,
+            local_host=Tether(self, world.master),
+            machines={name: RemoteMachine(Tether(self, world.machines[name]), "poweroff") for name in hosts},
+            cluster=Tether(self, world.cluster),
+            delete_grace_s=DELETE_GRACE_S,
+            storage=Tether(self, world.storage),
+        )
+
+
+def rack_shape(scenario: Scenario) -> RackShape:
+    """What the settings say of the rack."""
+    return RackShape(
+        master=_host(scenario.master, 3.0),
+        workers=tuple(_host(worker, 3.0) for worker in scenario.workers),
+        cluster=ClusterShape(2.0, scenario.told_drain_s, scenario.drain_limit_s, DELETE_GRACE_S, 600.0),
+        storage=StorageShape(NAS, 5.0, 30.0, _host(scenario.nas, 3.0) if scenario.nas_goes_off else None),
+        outlet_off_delay_s=OFF_DELAY_S,
+    )
+
+
+def reading_of(world: World, now: float) -> Reading | None:
+    """What an iPlug reports, which is no charge, no runtime and no load; `None` when it says nothing."""
+    lie = False
+    for silence in world.scenario.silences:
+        if silence.lie:
+            lie = lie or silence.at <= now < silence.at + world.scenario.poll_s
+        elif silence.at <= now < silence.at + silence.for_s:
+            return None
+    world.device.advance(now)
+    status = world.device.status()
+    return Reading(
+        at=now,
+        output_powered=status.output_powered,
+        on_battery=status.battery_working != lie,
+        battery_low=status.battery_low,
+        charged=status.charged,
+        charging=status.charging,
+        test_in_progress=status.test_in_progress,
+        input_voltage_v=round(status.input_voltage_v or 0.0),
+        battery_voltage_v=round(status.battery_voltage_v or 0.0, 1),
+        load_percent=0,
+    )
+
+
+def _host(spec: MachineSpec, times: float) -> HostShape:
+    return HostShape(spec.name, spec.told_poweroff_s, times * spec.told_poweroff_s)

@@ -1,0 +1,239 @@
+"""The rack of one scenario, with physics: what is on, what was lost, and what everybody did.
+
+It knows what a daemon may only guess. Everything that happens goes into `acts`, and everything that loses power while
+it should not into `losses`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from hardware_sim.memory_rack import MARK, Act, Faults, MemoryCluster
+from hardware_sim.outages.machine import Machine, MachineState
+from hardware_sim.outages.scenario import MASTER, NAS
+from hardware_sim.ups.device import UpsDevice
+from hardware_sim.ups.outlets import OffCause
+from upsd.domain.rack import Node, Pod, RackError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from hardware_sim.outages.scenario import Scenario
+
+_STEP_ON_BATTERY_S = 2.0
+_STEP_ON_LINE_S = 30.0
+_READY_AFTER_S = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Loss:
+    """A machine whose power went while it was not off; `why` is what switched the outlets off."""
+
+    at: float
+    machine: str
+    state: MachineState
+    why: OffCause
+    flushed: bool
+
+
+class Cluster(MemoryCluster):
+    """The Kubernetes API: it runs on the master, and its nodes are machines."""
+
+    def __init__(self, acts: list[Act], is_up: Callable[[], bool]) -> None:
+        super().__init__(acts)
+        self._is_up = is_up
+        self._wanted: list[tuple[str, Pod, float]] = []
+
+    def want_pod(self, node: str, pod: Pod, stop_s: float) -> None:
+        """A pod that its controller makes again when it has ended and its node takes pods."""
+        self._wanted.append((node, pod, stop_s))
+        self.add_pod(node, pod, stop_s=stop_s)
+
+    def node_on(self, name: str) -> None:
+        """Its machine is on, and its kubelet has reported."""
+        self.dead.discard(name)
+        self.node_by_name[name] = replace(self.node_by_name[name], ready=True)
+
+    def settle(self) -> None:
+        """Let pods that have ended come back on nodes that take them."""
+        for node, pod, stop_s in self._wanted:
+            found = self.node_by_name[node]
+            if found.ready and not found.unschedulable and pod.name not in {other.name for other in self.on(node)}:
+                uid = f"{pod.uid}+"
+                self.add_pod(node, replace(pod, uid=uid), stop_s=stop_s)
+
+    async def nodes(self) -> Sequence[Node]:
+        """All nodes."""
+        self._refuse_when_down()
+        return await super().nodes()
+
+    async def cordon(self, node: str, outage: str) -> bool:
+        """Make the node unschedulable and mark it."""
+        self._refuse_when_down()
+        return await super().cordon(node, outage)
+
+    async def uncordon(self, node: str) -> bool:
+        """Make the node schedulable if it carries our mark."""
+        self._refuse_when_down()
+        return await super().uncordon(node)
+
+    async def pods(self, node: str) -> Sequence[Pod]:
+        """The pods bound to the node."""
+        self._refuse_when_down()
+        return await super().pods(node)
+
+    def _refuse_when_down(self) -> None:
+        if not self._is_up():
+            raise RackError("the Kubernetes API can't be reached: connection refused")
+
+
+class World:
+    """Everything that hangs on the UPS."""
+
+    def __init__(self, scenario: Scenario) -> None:
+        self.scenario = scenario
+        self.acts: list[Act] = []
+        self.losses: list[Loss] = []
+        self.stirred = asyncio.Event()
+        """Set when something happened that a follower may want to look at."""
+        self.machines = {spec.name: Machine(spec, self._machine_did) for spec in scenario.machines}
+        self.master = self.machines[MASTER]
+        self.nas = self.machines[NAS]
+        self.cluster = Cluster(self.acts, lambda: self.master.state is MachineState.ON)
+        self.storage = Nas(self)
+        self.outlet_faults = Faults()
+        self.on_machine: list[Callable[[Machine, str], None]] = []
+        self.before_act: Callable[[str, str], None] = lambda _kind, _target: None
+        for name in (*(worker.name for worker in scenario.workers), MASTER):
+            self.cluster.add_node(name, unschedulable=name in scenario.cordoned)
+            for number in range(scenario.pods):
+                pod = Pod("web", f"{name}-{number}", uid=f"{name}-{number}", grace_s=600)
+                self.cluster.want_pod(name, pod, scenario.pod_stop_s)
+                if pod.full_name in scenario.stubborn:
+                    self.cluster.refused[pod.full_name] = float("inf")
+        self.device = UpsDevice(
+            load_w=self.load_w, battery=scenario.battery, charge=scenario.charge, step_s=_STEP_ON_BATTERY_S
+        )
+        self.device.listen(self._feed)
+
+    def load_w(self) -> float:
+        """What the outlets deliver."""
+        return self.scenario.other_watts + sum(machine.draws_w for machine in self.machines.values())
+
+    def faults_of(self, part: str) -> Faults:
+        """Where the faults of a part of the rack are switched on."""
+        parts = {"cluster": self.cluster.faults, "storage": self.storage.faults, "outlets": self.outlet_faults}
+        machine = self.master if part == "local_host" else self.machines.get(part)
+        return machine.faults if machine else parts[part]
+
+    def did(self, what: str) -> None:
+        """Note what somebody did."""
+        self.acts.append(Act(asyncio.get_running_loop().time(), what))
+
+    def stir(self) -> None:
+        """Wake whoever waits for something to happen."""
+        self.stirred.set()
+        self.stirred = asyncio.Event()
+
+    async def live(self) -> None:
+        """Let the physics go on, until cancelled."""
+        loop = asyncio.get_running_loop()
+        while True:
+            self.device.advance(loop.time())
+            self.cluster.settle()
+            busy = self.device.on_battery or self.device.shutdown_in_s is not None or not self.device.outlets.on
+            await self.rest(_STEP_ON_BATTERY_S if busy else _STEP_ON_LINE_S)
+
+    async def rest(self, seconds: float) -> None:
+        """Wait until something stirs, for so long at the most."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self.stirred.wait()
+
+    async def cycle(self, off_after_s: int, restore_after_min: int) -> bool:
+        """Schedule the outlet cycle; fits `Outlets`."""
+        await self.outlet_faults.meet("cycle")
+        self.before_act("outlet-cycle", "ups")
+        self.device.advance(asyncio.get_running_loop().time())
+        self.device.cancel_shutdown()
+        self.device.shutdown_and_restore(off_after_s, restore_after_min)
+        self.did(f"cycle {off_after_s}s")
+        self.stir()
+        return True
+
+    def _feed(self, on: bool) -> None:  # noqa: FBT001 - fits the listener of an outlet
+        now = asyncio.get_running_loop().time()
+        why = self.device.outlets.cause or OffCause.SHUTDOWN
+        self.did("outlets on" if on else f"outlets off: {why.value}")
+        for machine in self.machines.values():
+            if not on and machine.state is not MachineState.OFF:
+                flushed = machine is self.nas and self.storage.flushed
+                self.losses.append(Loss(now, machine.spec.name, machine.state, why, flushed))
+            machine.feed(on)
+        self.stir()
+
+    def _machine_did(self, machine: Machine, what: str) -> None:
+        name = machine.spec.name
+        if what == "power-off-asked":
+            self.before_act("host-poweroff" if machine is self.master else "poweroff", name)
+        self.did(f"{name} {what}")
+        if name in self.cluster.node_by_name:
+            if what == MachineState.ON.value:
+                asyncio.get_running_loop().call_later(_READY_AFTER_S, self._node_ready, machine)
+            elif what in {MachineState.STOPPING.value, "cut", "dies"}:
+                self.cluster.node_off(name)
+        for listener in self.on_machine:
+            listener(machine, what)
+        self.stir()
+
+    def _node_ready(self, machine: Machine) -> None:
+        if machine.answers:
+            self.cluster.node_on(machine.spec.name)
+
+
+class Nas:
+    """The NAS as the master mounts it; fits `Storage`. What is written to it is safe once it is flushed."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self.faults = Faults()
+        self.mounted = True
+        self.flushed = False
+
+    async def flush(self) -> None:
+        """Write everything out."""
+        await self._reach("flush")
+        self._world.before_act("flush", NAS)
+        self.flushed = True
+        self._world.did("flush")
+
+    async def unmount(self) -> None:
+        """Unmount it, which writes out what is cached on the master."""
+        await self.faults.meet("unmount")
+        self._world.before_act("unmount", NAS)
+        self.mounted = False
+        self._world.did("unmount")
+
+    async def is_mounted(self) -> bool:
+        """Whether it is mounted and answers."""
+        await self.faults.meet("is_mounted")
+        return self.mounted and self._world.nas.answers
+
+    async def mount(self) -> None:
+        """Mount it."""
+        await self._reach("mount")
+        self.mounted, self.flushed = True, False
+        self._world.did("mount")
+
+    async def _reach(self, operation: str) -> None:
+        await self.faults.meet(operation)
+        if not self._world.nas.answers:
+            raise RackError("nas: no route to host")
+
+
+def ours(cluster: MemoryCluster) -> set[str]:
+    """The nodes that carry a mark of upsd's."""
+    return {node.name for node in cluster.node_by_name.values() if MARK in node.annotations}

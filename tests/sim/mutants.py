@@ -1,0 +1,67 @@
+"""The daemon broken on purpose, one way each: what the simulation of outages has to catch."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from hardware_sim.memory_rack import MARK, MemoryCluster
+from upsd.shutdown import engine, journal
+from upsd.shutdown.conductor import Conductor
+from upsd.shutdown.engine import Outcome
+from upsd.shutdown.steps.outlet_cycle import OutletCycle
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+    from pathlib import Path
+
+    from upsd.domain.plan import Plan, Step
+    from upsd.shutdown.engine import StepContext
+
+
+def without_the_backward_pass() -> None:
+    """Every step may use the battery to its end."""
+
+    def latest_finishes(plan: Plan, end_at: float, *, ended: Collection[str] = ()) -> dict[str, float]:  # noqa: ARG001
+        return {step.id: end_at for step in plan.steps}
+
+    vars(engine)["latest_finishes"] = latest_finishes
+
+
+def without_fsync() -> None:
+    """The journal is written and not made durable."""
+
+    def append_line(path: Path, line: str) -> None:
+        with path.open("a", encoding="utf-8") as file:
+            file.write(line)
+
+    journal._append_line = append_line
+
+
+def without_the_ownership_mark() -> None:
+    """Whatever is cordoned counts as ours."""
+    uncordon = MemoryCluster.uncordon
+
+    async def uncordon_all(self: MemoryCluster, node: str) -> bool:
+        self.node_by_name[node].annotations[MARK] = "ours"  # type: ignore[index]  # a mapping that is a dict
+        return await uncordon(self, node)
+
+    MemoryCluster.uncordon = uncordon_all  # type: ignore[method-assign]
+
+
+def without_a_point_of_no_return() -> None:
+    """Mains back undoes a shutdown whatever it has already done."""
+    Conductor.committed = property(lambda _: False)  # type: ignore[assignment,method-assign]
+
+
+def without_the_outlet_cycle() -> None:
+    """Machines that are off stay off when the mains comes back in between."""
+
+    async def nothing(self: OutletCycle, step: Step, context: StepContext) -> Outcome:  # noqa: ARG001
+        return Outcome()
+
+    OutletCycle.__call__ = nothing  # type: ignore[method-assign]
+
+
+def without_memory() -> None:
+    """A daemon that starts again knows nothing of what was under way."""
+    vars(journal)["replay"] = lambda _: None
