@@ -35,6 +35,7 @@ from upsd.settings_advice import advise
 from upsd.shutdown.budget import describe
 from upsd.shutdown.conductor import Conductor, Phase
 from upsd.shutdown.journal import FileJournal, JournalError
+from upsd.shutdown.learner import Learner
 from upsd.shutdown.steps import performers
 from upsd.status import StatusBoard
 from upsd.supervisor import Supervisor
@@ -96,6 +97,8 @@ class Daemon:
         )
         self._cluster = adapters.cluster(settings)
         self._identity = adapters.ssh_identity(settings)
+        self._learner = Learner(settings.state_directory, lambda: _date().partition("T")[0])
+        self._learner.load()
         self._journal = FileJournal(settings.state_directory / "journal.jsonl", _date)
         rack = adapters.rack(
             settings,
@@ -115,6 +118,7 @@ class Daemon:
             reserve_s=settings.battery.reserve,
             boot_id=boot_id,
             linger_s=settings.ups.outlet_off_delay + _LINGER_S,
+            learner=self._learner,
             name_outage=lambda: f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{uuid.uuid4().hex[:4]}",
         )
         self._unfinished, lost_at = self._load_journal(boot_id)
@@ -255,6 +259,7 @@ class Daemon:
             self._driver.trouble,
             self._profile_trouble or self._profile_misfit(),
             self._conductor.journal_problem,
+            self._learner.trouble,
             self._publisher_trouble or (self._publisher and self._publisher.trouble),
             *(self._identity.warnings() if self._identity else ()),
             *self._surfaces.complaints(),

@@ -169,6 +169,7 @@ class Supervisor:
             runtime=self.runtime(now) if self.view.reading else None,
             plan_expected_s=critical_path_s(plan, ended=ended),
             plan_minimum_s=critical_path_s(plan, forced=True, ended=ended),
+            plan_evidence=plan.evidence,
             starts_in_s=starts_in_s(supply, self._rules.trigger) if supply and self._conductor.may_start else None,
             outage=self._conductor.outage,
             phase=self._conductor.phase.value,

@@ -102,7 +102,9 @@ def _runtime(runtime: dict[str, Any] | None) -> str:
 def _plan(plan: dict[str, Any] | None) -> str:
     if plan is None:
         return "not computed yet"
-    return f"a shutdown takes {duration(plan['expected_s'])} ({duration(plan['minimum_s'])} when forced)"
+    measured = plan.get("measured") or {}
+    on = f", measured: {measured['steps']} of {measured['of']} steps" if measured.get("steps") else ""
+    return f"a shutdown takes {duration(plan['expected_s'])} ({duration(plan['minimum_s'])} when forced){on}"
 
 
 def _next(state: dict[str, Any], shutdown: dict[str, Any]) -> str:

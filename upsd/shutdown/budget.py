@@ -74,7 +74,18 @@ def describe(plan: Plan) -> list[str]:
             f" {step.minimum_s:>6.0f}s {step.limit_s:>6.0f}s  {_shortened(step.needs)}".rstrip()
         )
     usually, forced = critical_path_s(plan), critical_path_s(plan, forced=True)
-    return [*lines, f"The whole plan usually takes {usually:.0f} s; with every step forced, {forced:.0f} s."]
+    lines.append(f"The whole plan usually takes {usually:.0f} s; with every step forced, {forced:.0f} s.")
+    return [*lines, _based_on(plan)]
+
+
+def _based_on(plan: Plan) -> str:
+    evidence = plan.evidence
+    if not evidence.steps:
+        return "None of its steps was measured yet: these are the times of the settings."
+    return (
+        f"{evidence.steps} of its {evidence.of} steps are measured, each in {evidence.fewest_runs} or more runs, the"
+        f" last no earlier than {evidence.oldest_on}."
+    )
 
 
 def _shortened(needs: Sequence[str]) -> str:
