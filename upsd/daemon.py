@@ -14,7 +14,6 @@ import signal
 import sys
 import uuid
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -28,11 +27,11 @@ from upsd.acts import may_act, ups_acts, ups_asks
 from upsd.control import ControlError, ControlServer
 from upsd.domain.rack import RackError
 from upsd.notify import Notifier, watchdog_interval_s
+from upsd.plan_document import plan_document
 from upsd.publish.mqtt import PublishError
 from upsd.rack.kubernetes import CORDON_MARK
 from upsd.settings import EXIT_CONFIG, SettingsError, load_settings
 from upsd.settings_advice import advise
-from upsd.shutdown.budget import describe
 from upsd.shutdown.conductor import Conductor, Phase
 from upsd.shutdown.journal import FileJournal, JournalError
 from upsd.shutdown.learner import Learner
@@ -273,9 +272,13 @@ class Daemon:
         return f"the bench test was of a {self._profile.model}, not of this UPS; repeat it: upsctl ups bench"
 
     async def _plan(self) -> Json:
-        plan = self._conductor.plan
-        steps: list[Json] = [{**asdict(step), "commits": step.commits} for step in plan.steps]
-        return {"lines": [*describe(plan)], "steps": steps}
+        settings, supervisor = self._settings, self._supervisor
+        return plan_document(
+            self._conductor.plan,
+            supervisor.runtime(self._loop.time()) if supervisor.view.reading else None,
+            reserve_s=settings.battery.reserve,
+            margin_s=settings.shutdown.margin,
+        )
 
 
 async def _guarded(name: str, work: Callable[[], Awaitable[None]]) -> None:

@@ -108,7 +108,15 @@ def _events(options: Namespace) -> int:
 
 def _plan(options: Namespace) -> int:
     plan = client.ask(_socket(options), "plan")["plan"]
-    print(json.dumps(plan) if options.json else "\n".join(plan["lines"]))
+    if options.json:
+        print(json.dumps(plan))
+        return OK
+    import shutil  # noqa: PLC0415 - the others do without
+
+    from upsd.ctl.plan_chart import chart, signs  # noqa: PLC0415 - the others do without
+
+    width = shutil.get_terminal_size().columns
+    print("\n".join(chart(plan, width=width, drawn_with=signs(sys.stdout.encoding), paint=_paint(options))))
     return OK
 
 

@@ -47,6 +47,17 @@ def critical_path_s(
     return max(earliest_finishes(plan, forced=forced, ended=ended, spent_s=spent_s).values(), default=0.0)
 
 
+def critical_steps(plan: Plan) -> tuple[str, ...]:
+    """The steps that make the plan take as long as it usually does, in order; one such chain, if there are several."""
+    finish, needs = earliest_finishes(plan), {step.id: step.needs for step in plan.steps}
+    chain: list[str] = []
+    ends: Sequence[str] = tuple(finish)
+    while ends:
+        chain.append(max(ends, key=finish.__getitem__))
+        ends = needs[chain[-1]]
+    return tuple(reversed(chain))
+
+
 def latest_finishes(plan: Plan, end_at: float, *, ended: Collection[str] = ()) -> dict[str, float]:
     """When each step must have ended so that all that follows still has its minimum before `end_at`."""
     latest = {step.id: end_at for step in plan.steps}
