@@ -27,6 +27,7 @@ from upsd.acts import may_act, ups_acts, ups_asks
 from upsd.control import ControlError, ControlServer
 from upsd.domain.rack import RackError
 from upsd.notify import Notifier, watchdog_interval_s
+from upsd.plan_acts import plan_acts
 from upsd.plan_document import plan_document
 from upsd.publish.mqtt import PublishError
 from upsd.rack.kubernetes import CORDON_MARK
@@ -146,7 +147,10 @@ class Daemon:
             self.board,
             settings.control.socket,
             extra={"plan": self._plan, **ups_asks(self._operations)},
-            acts=ups_acts(self._operations),
+            acts={
+                **ups_acts(self._operations),
+                **plan_acts(self._supervisor, self._conductor, self._surfaces.emit),
+            },
             may_act=partial(may_act, group=settings.control.operators),
             refresh=self._surfaces.refresh,
         )

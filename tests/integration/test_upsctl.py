@@ -338,7 +338,8 @@ async def test_without_a_command_there_is_help_that_begins_with_examples() -> No
 
 
 @pytest.mark.parametrize(
-    "command", [[], ["status"], ["events"], ["plan"], ["config"], ["config", "check"], ["version"]]
+    "command",
+    [[], ["status"], ["events"], ["plan"], ["shutdown"], ["abort"], ["config"], ["config", "check"], ["version"]],
 )
 async def test_every_help_names_the_exit_status(command: list[str]) -> None:
     """A script's author needs no manual."""

@@ -65,6 +65,14 @@ def _command(options: Namespace) -> int:
             return _events(options)
         case "plan":
             return _plan(options)
+        case "shutdown":
+            from upsd.ctl.plan_run import shutdown  # noqa: PLC0415 - the others do without
+
+            return shutdown(options, _socket(options), _paint(options))
+        case "abort":
+            from upsd.ctl.plan_run import abort  # noqa: PLC0415 - the others do without
+
+            return abort(options, _socket(options), _paint(options))
         case "ups" if options.ups_command:
             from upsd.ctl.ups import run as run_ups  # noqa: PLC0415 - the others do without
 

@@ -19,6 +19,7 @@ from upsd.domain.power import Event, Severity
 from upsd.shutdown.engine import Engine
 from upsd.shutdown.journal import JournalError
 from upsd.shutdown.plan import recovery_plan, shutdown_plan, undo_plan
+from upsd.shutdown.trigger import REQUESTED
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection, Mapping
@@ -156,23 +157,30 @@ class Conductor:
     def mains_back(self) -> None:
         """The mains is there: undo what can be undone, and finish what can't. To be called as often as it is seen.
 
-        A machine that is still up long after it was told to power off, and after the outlets should have been cycled,
-        was not powered off: then what is left is brought back from here.
+        A shutdown that a person asked for does not end because there is mains. A machine that is still up long after it
+        was told to power off, and after the outlets should have been cycled, was not powered off: then what is left is
+        brought back from here.
         """
-        if self.phase is Phase.SHUTTING_DOWN and not self.committed and self.outage:
-            idle = {StepState.PENDING, StepState.LEFT_OUT}
-            began = {step for step, progress in self.progress.items() if progress.state not in idle}
-            self.undo(self.outage, began)
+        if self.phase is Phase.SHUTTING_DOWN:
+            if self.reason != REQUESTED:
+                self.call_off("mains-back")
         elif self.phase is Phase.FINISHED and asyncio.get_running_loop().time() - self._finished_at > self._linger_s:
             self.recover(self.outage or "")
         elif self.phase is Phase.IDLE and asyncio.get_running_loop().time() >= self._retry_at:
             self.undo(self._retry_outage, ())
 
-    def undo(self, outage: str, began: Collection[str]) -> None:
+    def call_off(self, reason: str) -> None:
+        """Undo the running shutdown, unless it has passed its point of no return."""
+        if self.phase is not Phase.SHUTTING_DOWN or self.committed or not self.outage:
+            return
+        idle = {StepState.PENDING, StepState.LEFT_OUT}
+        self.undo(self.outage, {step for step, progress in self.progress.items() if progress.state not in idle}, reason)
+
+    def undo(self, outage: str, began: Collection[str], reason: str = "mains-back") -> None:
         """Undo a shutdown that has not passed its point of no return."""
         self.outage = outage
         self._owed |= frozenset(began)
-        self._emit(Event("shutdown_aborted", Severity.WARNING, {"outage": outage}))
+        self._emit(Event("shutdown_aborted", Severity.WARNING, {"outage": outage, "reason": reason}))
         plan = undo_plan(self.plan, self._owed, self._shape)
         self._switch(Phase.ABORTING, partial(self._bring_back, plan, outage))
 
