@@ -96,7 +96,7 @@ def _add_plan_acts(add_parser: Callable[..., argparse.ArgumentParser], common: a
         add_parser,
         "shutdown",
         common,
-        about="Shut the rack down as in an outage, with mains or without, and follow it to the end.",
+        about="Shut the rack down as in an outage, with mains or without, and follow it.",
         examples=("upsctl plan", "sudo upsctl shutdown --yes"),
         exits=(
             "0   done: this machine goes off",
@@ -110,7 +110,7 @@ def _add_plan_acts(add_parser: Callable[..., argparse.ArgumentParser], common: a
         add_parser,
         "abort",
         common,
-        about="Call a shutdown off and undo what it did, until the first machine is powered off.",
+        about="Call a shutdown off and undo it, until the first machine is powered off.",
         examples=("sudo upsctl abort", "sudo upsctl abort --force"),
         exits=(
             "0   everything is undone",
