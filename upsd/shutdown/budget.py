@@ -31,8 +31,8 @@ def earliest_finishes(
     finish: dict[str, float] = {}
     for step in plan.steps:
         whole_s = 0.0 if step.id in ended else step.minimum_s if forced else step.expected_s
-        duration_s = max(0.0, whole_s - spent_s.get(step.id, 0.0))
-        finish[step.id] = max((finish[need] for need in step.needs), default=0.0) + duration_s
+        duration_s = max(0.0, whole_s - spent_s[step.id]) if step.id in spent_s else whole_s
+        finish[step.id] = max([finish[need] for need in step.needs], default=0.0) + duration_s
     return finish
 
 
@@ -63,8 +63,9 @@ def latest_finishes(plan: Plan, end_at: float, *, ended: Collection[str] = ()) -
     latest = {step.id: end_at for step in plan.steps}
     for step in reversed(plan.steps):
         minimum_s = 0.0 if step.id in ended else step.minimum_s
+        start_at = latest[step.id] - minimum_s
         for need in step.needs:
-            latest[need] = min(latest[need], latest[step.id] - minimum_s)
+            latest[need] = min(latest[need], start_at)
     return latest
 
 
