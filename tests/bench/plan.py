@@ -54,18 +54,18 @@ async def measure_plan(directory: Path) -> None:
 
 
 def _planning_s(machines: int) -> float:
-    """From the rack's shape to a plan with all its times, and to what would be left out (s)."""
+    """From the rack's shape to a plan with all its times, and to what would be left out: CPU time (s)."""
     shape = _rack(machines - 2)
-    began_s = time.perf_counter()
+    began_s = time.process_time()
     plan = shutdown_plan(shape)
     earliest_finishes(plan)
     latest_finishes(plan, _SHORT_S)
     left_out(plan, _SHORT_S, spent_s={}, ended=())
-    return time.perf_counter() - began_s
+    return time.process_time() - began_s
 
 
 def _run(plan: Plan, directory: Path) -> tuple[float, float, float]:
-    """The virtual time (s) that the plan took, the program's CPU time, and the real time: what is more is the disk's."""
+    """The virtual time (s) that the plan took, the CPU time, and the real time: what that is more is the disk's."""
     directory.mkdir()
     began_s, cpu_s = time.perf_counter(), time.process_time()
     with asyncio.Runner(loop_factory=VirtualTimeLoop) as runner:
