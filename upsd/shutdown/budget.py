@@ -62,8 +62,9 @@ def latest_finishes(plan: Plan, end_at: float, *, ended: Collection[str] = ()) -
     """When each step must have ended so that all that follows still has its minimum before `end_at`."""
     latest = {step.id: end_at for step in plan.steps}
     for step in reversed(plan.steps):
-        minimum_s = 0.0 if step.id in ended else step.minimum_s
-        start_at = latest[step.id] - minimum_s
+        if step.id in ended:
+            continue  # nothing waits for what it needs any more
+        start_at = latest[step.id] - step.minimum_s
         for need in step.needs:
             latest[need] = min(latest[need], start_at)
     return latest
