@@ -14,7 +14,6 @@ import signal
 import sys
 import uuid
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -28,13 +27,15 @@ from upsd.acts import may_act, ups_acts, ups_asks
 from upsd.control import ControlError, ControlServer
 from upsd.domain.rack import RackError
 from upsd.notify import Notifier, watchdog_interval_s
+from upsd.plan_acts import plan_acts
+from upsd.plan_document import plan_document
 from upsd.publish.mqtt import PublishError
 from upsd.rack.kubernetes import CORDON_MARK
 from upsd.settings import EXIT_CONFIG, SettingsError, load_settings
 from upsd.settings_advice import advise
-from upsd.shutdown.budget import describe
 from upsd.shutdown.conductor import Conductor, Phase
 from upsd.shutdown.journal import FileJournal, JournalError
+from upsd.shutdown.learner import Learner
 from upsd.shutdown.steps import performers
 from upsd.status import StatusBoard
 from upsd.supervisor import Supervisor
@@ -96,6 +97,8 @@ class Daemon:
         )
         self._cluster = adapters.cluster(settings)
         self._identity = adapters.ssh_identity(settings)
+        self._learner = Learner(settings.state_directory, lambda: _date().partition("T")[0])
+        self._learner.load()
         self._journal = FileJournal(settings.state_directory / "journal.jsonl", _date)
         rack = adapters.rack(
             settings,
@@ -115,6 +118,7 @@ class Daemon:
             reserve_s=settings.battery.reserve,
             boot_id=boot_id,
             linger_s=settings.ups.outlet_off_delay + _LINGER_S,
+            learner=self._learner,
             name_outage=lambda: f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{uuid.uuid4().hex[:4]}",
         )
         self._unfinished, lost_at = self._load_journal(boot_id)
@@ -143,7 +147,10 @@ class Daemon:
             self.board,
             settings.control.socket,
             extra={"plan": self._plan, **ups_asks(self._operations)},
-            acts=ups_acts(self._operations),
+            acts={
+                **ups_acts(self._operations),
+                **plan_acts(self._supervisor, self._conductor, self._surfaces.emit),
+            },
             may_act=partial(may_act, group=settings.control.operators),
             refresh=self._surfaces.refresh,
         )
@@ -255,6 +262,7 @@ class Daemon:
             self._driver.trouble,
             self._profile_trouble or self._profile_misfit(),
             self._conductor.journal_problem,
+            self._learner.trouble,
             self._publisher_trouble or (self._publisher and self._publisher.trouble),
             *(self._identity.warnings() if self._identity else ()),
             *self._surfaces.complaints(),
@@ -268,9 +276,13 @@ class Daemon:
         return f"the bench test was of a {self._profile.model}, not of this UPS; repeat it: upsctl ups bench"
 
     async def _plan(self) -> Json:
-        plan = self._conductor.plan
-        steps: list[Json] = [{**asdict(step), "commits": step.commits} for step in plan.steps]
-        return {"lines": [*describe(plan)], "steps": steps}
+        settings, supervisor = self._settings, self._supervisor
+        return plan_document(
+            self._conductor.plan,
+            supervisor.runtime(self._loop.time()) if supervisor.view.reading else None,
+            reserve_s=settings.battery.reserve,
+            margin_s=settings.shutdown.margin,
+        )
 
 
 async def _guarded(name: str, work: Callable[[], Awaitable[None]]) -> None:

@@ -22,7 +22,7 @@ from upsd.domain.power import Event, PowerState, Severity
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from upsd.domain.plan import StepProgress
+    from upsd.domain.plan import Evidence, StepProgress
     from upsd.domain.power import Reading, RuntimeEstimate, UpsIdentity
 
 Json: TypeAlias = "str | int | float | bool | Sequence[Json] | Mapping[str, Json] | None"
@@ -51,6 +51,7 @@ class Snapshot:
     runtime: RuntimeEstimate | None = None
     plan_expected_s: float | None = None
     plan_minimum_s: float | None = None
+    plan_evidence: Evidence | None = None
     starts_in_s: float | None = None
     outage: str | None = None
     phase: str = "idle"
@@ -336,7 +337,20 @@ def _plan(snapshot: Snapshot) -> Document | None:
     return {
         "expected_s": _seconds(snapshot.plan_expected_s),
         "minimum_s": _seconds(snapshot.plan_minimum_s),
+        "measured": evidence_document(snapshot.plan_evidence),
         "starts_in_s": _seconds(snapshot.starts_in_s),
+    }
+
+
+def evidence_document(evidence: Evidence | None) -> Document | None:
+    """How many of the steps of a plan are measured."""
+    if evidence is None:
+        return None
+    return {
+        "steps": evidence.steps,
+        "of": evidence.of,
+        "fewest_runs": evidence.fewest_runs,
+        "oldest_on": evidence.oldest_on,
     }
 
 

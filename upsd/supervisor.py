@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from upsd.power import PowerView, mains_lost, observe, tick
 from upsd.shutdown.budget import critical_path_s
 from upsd.shutdown.conductor import Phase
-from upsd.shutdown.trigger import Supply, Trigger, evaluate, starts_in_s
+from upsd.shutdown.trigger import REQUESTED, Supply, Trigger, evaluate, holding, last_lines, starts_in_s
 from upsd.status import Snapshot
 from upsd.ups import battery
 
@@ -80,6 +80,7 @@ class Supervisor:
         self._ends = (-math.inf, -math.inf)
         self._low_end = math.inf
         self._began_on_battery = False
+        self._held_back = False
         self.view = PowerView(heard_at=now)
         self.identity: UpsIdentity | None = None
         self._known: tuple[UpsIdentity | None, BatteryFacts] | None = None
@@ -98,6 +99,7 @@ class Supervisor:
         self._began_on_battery = self.view.lost_at is not None and (first or self._began_on_battery)
         self._low_end = min(self._low_end, reading.at + self._battery.after_low_s) if self.view.low else math.inf
         on_mains = self.view.lost_at is None
+        self._held_back = self._held_back and not on_mains
         self._ends = (self._ends[1], -math.inf if on_mains else reading.at + self._estimate(reading.at).low_s)
         self._follow(reading.at, events)
         if self.view.on_mains:
@@ -114,6 +116,19 @@ class Supervisor:
     def expect_test(self, until: float) -> None:
         """Until then (loop time) the UPS may live on its battery because we have it tested."""
         self.view = replace(self.view, test_until=until)
+
+    def request_shutdown(self) -> None:
+        """Start the shutdown because a person wants it, with mains or without."""
+        self._start(REQUESTED)
+
+    def held(self, now: float, *, last_lines_only: bool = False) -> tuple[str, ...]:
+        """The triggers that hold now, and would start a shutdown; or those of them that nobody may hold back."""
+        supply, rules = self._supply(now), self._triggers
+        return holding(supply, last_lines(rules) if last_lines_only else rules) if supply else ()
+
+    def hold_back(self) -> None:
+        """Let only the last lines of defence start a shutdown until the mains is back, or we are started again."""
+        self._held_back = True
 
     def tick(self, now: float, *, trouble: str | None = None) -> None:
         """Let time pass; to be called about once a second. `trouble` is why there are no readings, if that is known."""
@@ -169,7 +184,8 @@ class Supervisor:
             runtime=self.runtime(now) if self.view.reading else None,
             plan_expected_s=critical_path_s(plan, ended=ended),
             plan_minimum_s=critical_path_s(plan, forced=True, ended=ended),
-            starts_in_s=starts_in_s(supply, self._rules.trigger) if supply and self._conductor.may_start else None,
+            plan_evidence=plan.evidence,
+            starts_in_s=starts_in_s(supply, self._triggers) if supply and self._conductor.may_start else None,
             outage=self._conductor.outage,
             phase=self._conductor.phase.value,
             warnings=self.warnings,
@@ -189,19 +205,32 @@ class Supervisor:
         if supply is None or not self._conductor.may_start:
             self._trigger = Trigger()
             return
-        self._trigger = evaluate(supply, self._rules.trigger, self._trigger)
+        self._trigger = evaluate(supply, self._triggers, self._trigger)
         if self._trigger.reason:
-            unfinished, self._unfinished = self._unfinished, None
-            self._conductor.start(self._trigger.reason, owed=unfinished.began if unfinished else ())
+            self._start(self._trigger.reason)
+
+    def _start(self, reason: str) -> None:
+        unfinished, self._unfinished = self._unfinished, None
+        self._conductor.start(reason, owed=unfinished.began if unfinished else ())
+
+    @property
+    def _triggers(self) -> TriggerRules:
+        return last_lines(self._rules.trigger) if self._held_back else self._rules.trigger
 
     def _settle_unfinished(self, unfinished: Unfinished, now: float) -> None:
-        """Act on what the journal left open, but never without a live reading that confirms it."""
-        on_mains = self.view.on_mains
+        """Act on what the journal left open, but never without a live reading that confirms it.
+
+        What a person asked for needs no outage to go on, and what a person called off does not go on in one.
+        """
+        on_mains, confirmed = self.view.on_mains, self.view.confirmed
         this_boot = unfinished.boot_id == self._boot_id
         blind = now - self._started_at > _RESUME_BLIND_S
-        if this_boot and (self.view.confirmed or (unfinished.committed and (on_mains or blind))):
+        requested = unfinished.reason == REQUESTED
+        taken_back = requested and unfinished.called_off
+        goes_on = (unfinished.committed or requested) and (on_mains or blind)
+        if this_boot and not taken_back and (confirmed or goes_on):
             self._conductor.resume(unfinished)
-        elif this_boot and on_mains:
+        elif this_boot and (on_mains or (taken_back and confirmed)):
             self._conductor.undo(unfinished.outage, unfinished.began)
         elif on_mains:
             self._conductor.recover(unfinished.outage)

@@ -13,8 +13,9 @@ from pathlib import Path
 from tests.bench.daemon import as_installed
 from tests.bench.footprint import measure_footprint
 from tests.bench.latency import measure_latency
+from tests.bench.plan import measure_plan
 
-_MEASURES = {"footprint": measure_footprint, "latency": measure_latency}
+_MEASURES = {"footprint": measure_footprint, "latency": measure_latency, "plan": measure_plan}
 
 
 def _compile(directory: Path) -> None:

@@ -16,8 +16,9 @@ import pytest
 import upsd
 from tests.integration.command_line import DEADLINE_S, ROOT, UPSCTL, Result, upsctl
 from upsd.control import ControlServer
-from upsd.domain.plan import Step, StepKind, StepProgress, StepState
+from upsd.domain.plan import Plan, PlanPurpose, Step, StepKind, StepProgress, StepState
 from upsd.domain.power import Event, PowerState, Reading, RuntimeEstimate, Severity, UpsIdentity
+from upsd.plan_document import plan_document
 from upsd.status import Snapshot, StatusBoard, shutdown_document, state_document
 
 if TYPE_CHECKING:
@@ -94,7 +95,9 @@ async def board(path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[St
     shown = StatusBoard("iplug")
 
     async def plan() -> Json:
-        return {"lines": ["1. announce", "2. cordon every node"]}
+        steps = (step(1, StepKind.CORDON), replace(step(2, StepKind.DRAIN), needs=("cordon-worker-1",)))
+        runtime = RuntimeEstimate(2280.0, 1440.0, 3000.0, "model")
+        return plan_document(Plan(PlanPurpose.SHUTDOWN, steps), runtime, reserve_s=60.0, margin_s=60.0)
 
     async with ControlServer(shown, path, extra={"plan": plan}):
         yield shown
@@ -294,10 +297,24 @@ async def test_a_reader_that_has_seen_enough_causes_no_traceback(board: StatusBo
 
 
 @pytest.mark.usefixtures("board")
-async def test_plan_prints_the_daemons_plan() -> None:
-    """The lines are the daemon's own, so there is no second description of the order."""
-    assert await upsctl("plan") == Result(0, "1. announce\n2. cordon every node\n", "")
-    assert json.loads((await upsctl("plan", "--json")).out) == {"lines": ["1. announce", "2. cordon every node"]}
+@pytest.mark.parametrize(("columns", "encoding"), [(80, "utf-8"), (120, "utf-8"), (80, "ascii")])
+async def test_plan_draws_the_daemons_plan(columns: int, encoding: str) -> None:
+    """The steps and times are the daemon's own, in the width and the characters of whoever looks."""
+    result = await upsctl("plan", environment={"COLUMNS": str(columns), "PYTHONIOENCODING": encoding})
+    assert (result.code, result.err) == (0, "")
+    lines = result.out.splitlines()
+    assert max(map(len, lines)) <= columns
+    assert [line.split()[1] for line in lines if "-worker-1" in line] == ["cordon-worker-1", "drain-worker-1"]
+    assert "It fits, with 21 min to spare; the latest safe start is in 20 min." in " ".join(lines)
+    assert result.out.isascii() is (encoding == "ascii")
+
+
+@pytest.mark.usefixtures("board")
+async def test_plan_for_programs_is_the_daemons_answer() -> None:
+    """Each step with its times against the battery."""
+    plan = json.loads((await upsctl("plan", "--json")).out)
+    assert plan["battery"]["latest_start_s"] == 1440 - 60 - 60 - 80
+    assert plan["steps"][1]["latest_finish_s"] == 1440 - 60
 
 
 async def test_a_daemon_without_a_plan_says_so(path: Path) -> None:
@@ -321,7 +338,8 @@ async def test_without_a_command_there_is_help_that_begins_with_examples() -> No
 
 
 @pytest.mark.parametrize(
-    "command", [[], ["status"], ["events"], ["plan"], ["config"], ["config", "check"], ["version"]]
+    "command",
+    [[], ["status"], ["events"], ["plan"], ["shutdown"], ["abort"], ["config"], ["config", "check"], ["version"]],
 )
 async def test_every_help_names_the_exit_status(command: list[str]) -> None:
     """A script's author needs no manual."""

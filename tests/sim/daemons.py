@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from upsd.domain.plan import StepState
     from upsd.domain.power import Event, Scalar
+    from upsd.shutdown.learner import Learner
 
 CYCLE = "cycle 120s 1min"
 MASTER_OFF = f"poweroff {MASTER}"
@@ -71,6 +72,7 @@ class Daemon:
     journal: MemoryJournal = field(default_factory=MemoryJournal)
     battery_end_at: Callable[[], float] = lambda: float("inf")
     events: list[Event] = field(default_factory=list)
+    learner: Learner | None = None
     conductor: Conductor = field(init=False)
     _changed: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -98,6 +100,7 @@ class Daemon:
             reserve_s=0.0,
             boot_id="b1",
             linger_s=60.0,
+            learner=self.learner,
             name_outage=lambda: f"o{asyncio.get_running_loop().time():.0f}",
         )
 
@@ -125,7 +128,7 @@ class Daemon:
 
     def restart(self) -> Daemon:
         """The next run, on the same rack and journal, which goes on as the supervisor does in an outage."""
-        after = Daemon(self.rack, self.journal)
+        after = Daemon(self.rack, self.journal, learner=self.learner)
         unfinished = self.journal.unfinished()
         if unfinished:
             after.conductor.resume(unfinished)

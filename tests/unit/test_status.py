@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from tests.identities import IPLUG
-from upsd.domain.plan import Step, StepKind, StepProgress, StepState
+from upsd.domain.plan import Evidence, Step, StepKind, StepProgress, StepState
 from upsd.domain.power import Event, PhaseReading, PowerState, Reading, RuntimeEstimate, Severity
 from upsd.status import (
     STATE_PAUSE_S,
@@ -157,6 +157,7 @@ def test_the_state_says_how_long_the_battery_lasts_and_what_the_plan_needs() -> 
         runtime=RuntimeEstimate(2280.0, 1440.0, 3000.0, "model"),
         plan_expected_s=130.0,
         plan_minimum_s=45.0,
+        plan_evidence=Evidence(14, 17, 3, "2026-11-20"),
         starts_in_s=660.0,
         outage="2026-11-23-1",
         warnings=("the NAS does not answer",),
@@ -165,7 +166,12 @@ def test_the_state_says_how_long_the_battery_lasts_and_what_the_plan_needs() -> 
     assert document["schema"] == 1
     assert document["on_battery_s"] == 12.3
     assert document["runtime"] == {"expected_s": 2280.0, "low_s": 1440.0, "high_s": 3000.0, "source": "model"}
-    assert document["plan"] == {"expected_s": 130.0, "minimum_s": 45.0, "starts_in_s": 660.0}
+    assert document["plan"] == {
+        "expected_s": 130.0,
+        "minimum_s": 45.0,
+        "measured": {"steps": 14, "of": 17, "fewest_runs": 3, "oldest_on": "2026-11-20"},
+        "starts_in_s": 660.0,
+    }
     assert (document["outage"], document["warnings"]) == ("2026-11-23-1", ["the NAS does not answer"])
     assert json.loads(json.dumps(document)) == document
 

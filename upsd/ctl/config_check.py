@@ -5,14 +5,21 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from upsd.ctl.machine_check import absent
 from upsd.settings import EXIT_CONFIG, SettingsError, load_settings
 from upsd.settings_advice import advise
 from upsd.shapes import battery_facts, rack_shape
 from upsd.shutdown.budget import critical_path_s, describe
+from upsd.shutdown.durations import learned
+from upsd.shutdown.learner import DurationsError, load
 from upsd.shutdown.plan import shutdown_plan
 from upsd.ups.battery import full_runtime_s
+
+if TYPE_CHECKING:
+    from upsd.domain.plan import Plan
+    from upsd.settings import Settings
 
 
 def run(path: str) -> int:
@@ -26,7 +33,7 @@ def run(path: str) -> int:
         print(f"{path}: warning: {advice}", file=sys.stderr)
     for sentence in absent(settings):
         print(f"{path}: not on this machine: {sentence}", file=sys.stderr)
-    plan = shutdown_plan(rack_shape(settings))
+    plan = _plan(settings)
     watts = sum(machine.watts for machine in settings.machines)
     runtime = full_runtime_s(battery_facts(settings, None), watts)
     usable_s = runtime.low_s - settings.battery.reserve - settings.shutdown.margin
@@ -39,3 +46,13 @@ def run(path: str) -> int:
     if critical_path_s(plan) > usable_s:
         print(f"{path}: warning: the plan does not fit this battery; see battery.* and the watts", file=sys.stderr)
     return 0
+
+
+def _plan(settings: Settings) -> Plan:
+    """The plan, with what the daemon has measured of its steps."""
+    plan = shutdown_plan(rack_shape(settings))
+    try:
+        return learned(plan, load(settings.state_directory))
+    except DurationsError as error:
+        print(f"warning: {error}", file=sys.stderr)
+        return plan

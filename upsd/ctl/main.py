@@ -65,6 +65,14 @@ def _command(options: Namespace) -> int:
             return _events(options)
         case "plan":
             return _plan(options)
+        case "shutdown":
+            from upsd.ctl.plan_run import shutdown  # noqa: PLC0415 - the others do without
+
+            return shutdown(options, _socket(options), _paint(options))
+        case "abort":
+            from upsd.ctl.plan_run import abort  # noqa: PLC0415 - the others do without
+
+            return abort(options, _socket(options), _paint(options))
         case "ups" if options.ups_command:
             from upsd.ctl.ups import run as run_ups  # noqa: PLC0415 - the others do without
 
@@ -108,7 +116,15 @@ def _events(options: Namespace) -> int:
 
 def _plan(options: Namespace) -> int:
     plan = client.ask(_socket(options), "plan")["plan"]
-    print(json.dumps(plan) if options.json else "\n".join(plan["lines"]))
+    if options.json:
+        print(json.dumps(plan))
+        return OK
+    import shutil  # noqa: PLC0415 - the others do without
+
+    from upsd.ctl.plan_chart import chart, signs  # noqa: PLC0415 - the others do without
+
+    width = shutil.get_terminal_size().columns
+    print("\n".join(chart(plan, width=width, drawn_with=signs(sys.stdout.encoding), paint=_paint(options))))
     return OK
 
 

@@ -61,12 +61,13 @@ def build_parser() -> argparse.ArgumentParser:
         commands.add_parser,
         "plan",
         common,
-        about="Show the shutdown that an outage would run.",
+        about="Draw the shutdown that an outage would run, against the battery.",
         examples=("upsctl plan", "upsctl plan --json"),
         exits=("0   shown", "1   upsd has no plan to show", "3   no upsd answers"),
     )
     _add_json(plan, "the plan as upsd gives it")
 
+    _add_plan_acts(commands.add_parser, common)
     _add_ups(commands.add_parser, common)
     _add_config(commands.add_parser, common)
     _described(
@@ -88,6 +89,42 @@ def _common_options() -> argparse.ArgumentParser:
     )
     common.add_argument("--no-color", action="store_true", help="no colours, as with NO_COLOR or TERM=dumb")
     return common
+
+
+def _add_plan_acts(add_parser: Callable[..., argparse.ArgumentParser], common: argparse.ArgumentParser) -> None:
+    shutdown = _described(
+        add_parser,
+        "shutdown",
+        common,
+        about="Shut the rack down as in an outage, with mains or without, and follow it.",
+        examples=("upsctl plan", "sudo upsctl shutdown --yes"),
+        exits=(
+            "0   done: this machine goes off",
+            "1   refused, with the reason, or called off",
+            "3   no upsd answers, or it went away before its end",
+            "130 no longer watched (Ctrl-C); it goes on",
+        ),
+    )
+    shutdown.add_argument("--yes", action="store_true", help="you mean it; without it you are told what would happen")
+    abort = _described(
+        add_parser,
+        "abort",
+        common,
+        about="Call a shutdown off and undo it, until the first machine is powered off.",
+        examples=("sudo upsctl abort", "sudo upsctl abort --force"),
+        exits=(
+            "0   everything is undone",
+            "1   refused, with the reason, or not all could be undone yet",
+            "3   no upsd answers, or it went away",
+            "130 no longer watched (Ctrl-C); it goes on",
+        ),
+    )
+    abort.add_argument(
+        "--force",
+        action="store_true",
+        help="on battery: hold the triggers of the settings back until the mains is back. The latest safe start"
+        " and what the UPS says still start it",
+    )
 
 
 def _add_ups(add_parser: Callable[..., argparse.ArgumentParser], common: argparse.ArgumentParser) -> None:

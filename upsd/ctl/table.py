@@ -102,16 +102,16 @@ def _runtime(runtime: dict[str, Any] | None) -> str:
 def _plan(plan: dict[str, Any] | None) -> str:
     if plan is None:
         return "not computed yet"
-    return f"a shutdown takes {duration(plan['expected_s'])} ({duration(plan['minimum_s'])} when forced)"
+    measured = plan.get("measured") or {}
+    on = f", measured: {measured['steps']} of {measured['of']} steps" if measured.get("steps") else ""
+    return f"a shutdown takes {duration(plan['expected_s'])} ({duration(plan['minimum_s'])} when forced){on}"
 
 
 def _next(state: dict[str, Any], shutdown: dict[str, Any]) -> str:
     phase, power = state["phase"], state["power"]
     under_way = {
-        "shutting-down": "the point of no return is passed: the shutdown runs to its end"
-        if shutdown.get("committed")
-        else "mains back before the first power-off would undo what was done",
-        "aborting": "mains is back: what the shutdown did is being undone",
+        "shutting-down": _until_the_end(shutdown),
+        "aborting": "what the shutdown did is being undone",
         "recovering": "the rack is being brought back",
         "finished": "the shutdown is complete: this machine goes off",
     }
@@ -122,6 +122,14 @@ def _next(state: dict[str, Any], shutdown: dict[str, Any]) -> str:
     if power == "on_line":
         return "nothing: the rack runs on mains"
     return "waiting for a UPS that answers and feeds its outlets"
+
+
+def _until_the_end(shutdown: dict[str, Any]) -> str:
+    if shutdown.get("committed"):
+        return "the point of no return is passed: the shutdown runs to its end"
+    if shutdown.get("reason") == "requested":
+        return "until the first power-off, upsctl abort would undo what was done"
+    return "mains back before the first power-off would undo what was done"
 
 
 def _start(starts_in_s: float | None) -> str:

@@ -23,13 +23,23 @@ class StepKind(enum.StrEnum):
     WAIT_READY = "wait-ready"
 
 
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """What a step's usual time was learned from: how many runs, the date (ISO 8601) of the last, and the setting."""
+
+    runs: int
+    last_on: str
+    configured_s: float
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Step:
     """One piece of work of a plan.
 
     `expected_s` is what it usually takes, `minimum_s` what it needs when forced, `limit_s` the most that it
     gets however much battery is left. `inverse` names the kind that undoes it; a step without one can't be
-    undone, and the first such step that acts is the plan's point of no return.
+    undone, and the first such step that acts is the plan's point of no return. Where `measured` says nothing,
+    `expected_s` is the setting.
     """
 
     id: str
@@ -41,6 +51,12 @@ class Step:
     limit_s: float
     inverse: StepKind | None = None
     harmless: bool = False
+    measured: Measured | None = None
+
+    @property
+    def configured_s(self) -> float:
+        """What it usually takes, as the settings say."""
+        return self.measured.configured_s if self.measured else self.expected_s
 
     @property
     def commits(self) -> bool:
@@ -57,11 +73,32 @@ class PlanPurpose(enum.StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class Evidence:
+    """How many steps of a plan are measured, in how many runs at the least, and the oldest date of a last run."""
+
+    steps: int
+    of: int
+    fewest_runs: int | None
+    oldest_on: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class Plan:
     """Steps in an order in which each comes after everything it needs."""
 
     purpose: PlanPurpose
     steps: tuple[Step, ...]
+
+    @property
+    def evidence(self) -> Evidence:
+        """What its usual time is based on."""
+        measured = [step.measured for step in self.steps if step.measured]
+        return Evidence(
+            steps=len(measured),
+            of=len(self.steps),
+            fewest_runs=min((found.runs for found in measured), default=None),
+            oldest_on=min((found.last_on for found in measured), default=None),
+        )
 
 
 class StepState(enum.StrEnum):

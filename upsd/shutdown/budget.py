@@ -31,8 +31,8 @@ def earliest_finishes(
     finish: dict[str, float] = {}
     for step in plan.steps:
         whole_s = 0.0 if step.id in ended else step.minimum_s if forced else step.expected_s
-        duration_s = max(0.0, whole_s - spent_s.get(step.id, 0.0))
-        finish[step.id] = max((finish[need] for need in step.needs), default=0.0) + duration_s
+        duration_s = max(0.0, whole_s - spent_s[step.id]) if step.id in spent_s else whole_s
+        finish[step.id] = max([finish[need] for need in step.needs], default=0.0) + duration_s
     return finish
 
 
@@ -47,13 +47,26 @@ def critical_path_s(
     return max(earliest_finishes(plan, forced=forced, ended=ended, spent_s=spent_s).values(), default=0.0)
 
 
+def critical_steps(plan: Plan) -> tuple[str, ...]:
+    """The steps that make the plan take as long as it usually does, in order; one such chain, if there are several."""
+    finish, needs = earliest_finishes(plan), {step.id: step.needs for step in plan.steps}
+    chain: list[str] = []
+    ends: Sequence[str] = tuple(finish)
+    while ends:
+        chain.append(max(ends, key=finish.__getitem__))
+        ends = needs[chain[-1]]
+    return tuple(reversed(chain))
+
+
 def latest_finishes(plan: Plan, end_at: float, *, ended: Collection[str] = ()) -> dict[str, float]:
     """When each step must have ended so that all that follows still has its minimum before `end_at`."""
     latest = {step.id: end_at for step in plan.steps}
     for step in reversed(plan.steps):
-        minimum_s = 0.0 if step.id in ended else step.minimum_s
+        if step.id in ended:
+            continue  # nothing waits for what it needs any more
+        start_at = latest[step.id] - step.minimum_s
         for need in step.needs:
-            latest[need] = min(latest[need], latest[step.id] - minimum_s)
+            latest[need] = min(latest[need], start_at)
     return latest
 
 
@@ -74,7 +87,18 @@ def describe(plan: Plan) -> list[str]:
             f" {step.minimum_s:>6.0f}s {step.limit_s:>6.0f}s  {_shortened(step.needs)}".rstrip()
         )
     usually, forced = critical_path_s(plan), critical_path_s(plan, forced=True)
-    return [*lines, f"The whole plan usually takes {usually:.0f} s; with every step forced, {forced:.0f} s."]
+    lines.append(f"The whole plan usually takes {usually:.0f} s; with every step forced, {forced:.0f} s.")
+    return [*lines, _based_on(plan)]
+
+
+def _based_on(plan: Plan) -> str:
+    evidence = plan.evidence
+    if not evidence.steps:
+        return "None of its steps was measured yet: these are the times of the settings."
+    return (
+        f"{evidence.steps} of its {evidence.of} steps are measured, each in {evidence.fewest_runs} or more runs, the"
+        f" last no earlier than {evidence.oldest_on}."
+    )
 
 
 def _shortened(needs: Sequence[str]) -> str:

@@ -19,6 +19,7 @@ from upsd.domain.power import Event, Severity
 from upsd.shutdown.engine import Engine
 from upsd.shutdown.journal import JournalError
 from upsd.shutdown.plan import recovery_plan, shutdown_plan, undo_plan
+from upsd.shutdown.trigger import REQUESTED
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection, Mapping
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from upsd.domain.power import Scalar
     from upsd.shutdown.engine import Performer
     from upsd.shutdown.journal import Journal, Unfinished
+    from upsd.shutdown.learner import Learner
     from upsd.shutdown.plan import RackShape
 
 
@@ -62,6 +64,7 @@ class Conductor:
         boot_id: tells this boot of the machine from others.
         name_outage: gives a new outage its name.
         linger_s: how long after its end a shutdown may still be taken for under way.
+        learner: remembers how long steps took; without it the plan goes by the settings.
     """
 
     def __init__(
@@ -77,6 +80,7 @@ class Conductor:
         boot_id: str,
         name_outage: Callable[[], str],
         linger_s: float,
+        learner: Learner | None = None,
     ) -> None:
         self._shape = shape
         self._performers = performers
@@ -88,6 +92,7 @@ class Conductor:
         self._boot_id = boot_id
         self._name_outage = name_outage
         self._linger_s = linger_s
+        self._learner = learner
         self._engine: Engine | None = None
         self._task: asyncio.Task[None] | None = None
         self._notes: set[asyncio.Task[None]] = set()
@@ -96,7 +101,7 @@ class Conductor:
         self._finished_at = math.inf
         self._retry_at, self._retry_outage = math.inf, ""
         self.journal_problem: str | None = None
-        self.plan: Plan = shutdown_plan(shape)
+        self.plan: Plan = self._by_experience(shutdown_plan(shape))
         self.phase = Phase.IDLE
         self.outage: str | None = None
         self.reason = ""
@@ -152,23 +157,30 @@ class Conductor:
     def mains_back(self) -> None:
         """The mains is there: undo what can be undone, and finish what can't. To be called as often as it is seen.
 
-        A machine that is still up long after it was told to power off, and after the outlets should have been cycled,
-        was not powered off: then what is left is brought back from here.
+        A shutdown that a person asked for does not end because there is mains. A machine that is still up long after it
+        was told to power off, and after the outlets should have been cycled, was not powered off: then what is left is
+        brought back from here.
         """
-        if self.phase is Phase.SHUTTING_DOWN and not self.committed and self.outage:
-            idle = {StepState.PENDING, StepState.LEFT_OUT}
-            began = {step for step, progress in self.progress.items() if progress.state not in idle}
-            self.undo(self.outage, began)
+        if self.phase is Phase.SHUTTING_DOWN:
+            if self.reason != REQUESTED:
+                self.call_off("mains-back")
         elif self.phase is Phase.FINISHED and asyncio.get_running_loop().time() - self._finished_at > self._linger_s:
             self.recover(self.outage or "")
         elif self.phase is Phase.IDLE and asyncio.get_running_loop().time() >= self._retry_at:
             self.undo(self._retry_outage, ())
 
-    def undo(self, outage: str, began: Collection[str]) -> None:
+    def call_off(self, reason: str) -> None:
+        """Undo the running shutdown, unless it has passed its point of no return."""
+        if self.phase is not Phase.SHUTTING_DOWN or self.committed or not self.outage:
+            return
+        idle = {StepState.PENDING, StepState.LEFT_OUT}
+        self.undo(self.outage, {step for step, progress in self.progress.items() if progress.state not in idle}, reason)
+
+    def undo(self, outage: str, began: Collection[str], reason: str = "mains-back") -> None:
         """Undo a shutdown that has not passed its point of no return."""
         self.outage = outage
         self._owed |= frozenset(began)
-        self._emit(Event("shutdown_aborted", Severity.WARNING, {"outage": outage}))
+        self._emit(Event("shutdown_aborted", Severity.WARNING, {"outage": outage, "reason": reason}))
         plan = undo_plan(self.plan, self._owed, self._shape)
         self._switch(Phase.ABORTING, partial(self._bring_back, plan, outage))
 
@@ -177,7 +189,8 @@ class Conductor:
         self.outage = outage
         self._owed = frozenset(step.id for step in self.plan.steps)
         self._emit(Event("recovery_started", Severity.INFO, {"outage": outage}))
-        self._switch(Phase.RECOVERING, partial(self._bring_back, recovery_plan(self._shape), outage))
+        plan = self._by_experience(recovery_plan(self._shape))
+        self._switch(Phase.RECOVERING, partial(self._bring_back, plan, outage))
 
     def note_supply(self, lost_at: float | None) -> None:
         """Write down, for the next run, since when (loop time) the mains is away, or that it is back."""
@@ -185,6 +198,11 @@ class Conductor:
         note = asyncio.create_task(self._record(record), name="note-supply")
         self._notes.add(note)
         note.add_done_callback(self._notes.discard)
+
+    def refresh_plan(self) -> None:
+        """Go by what was learned since, unless a plan runs; to be called when a step was tried out."""
+        if self.phase is Phase.IDLE:
+            self.plan = self._by_experience(shutdown_plan(self._shape))
 
     async def close(self) -> None:
         """Stop what runs; nothing is undone."""
@@ -248,10 +266,17 @@ class Conductor:
             battery_end_at=self._battery_end_at,
             reserve_s=self._reserve_s,
         )
-        return await self._engine.run(plan, outage=outage, ended=ended)
+        results = await self._engine.run(plan, outage=outage, ended=ended)
+        if self._learner:
+            self._learner.save()
+        return results
+
+    def _by_experience(self, plan: Plan) -> Plan:
+        return self._learner.apply(plan) if self._learner else plan
 
     def _settle(self, phase: Phase) -> None:
         self.phase = phase
+        self.refresh_plan()
         self._changed()
 
     def _report(self, progress: StepProgress) -> None:
@@ -261,7 +286,17 @@ class Conductor:
             self._emit(_step_event(progress))
             if progress.step.commits and progress.state is StepState.RUNNING:
                 self._note_commit(progress)
+            self._learn(progress)
         self._changed()
+
+    def _learn(self, progress: StepProgress) -> None:
+        """Remember how long it took; a run that was taken up half-way shows no whole durations."""
+        if self._learner is None or self._resumed or self.phase is Phase.ABORTING:
+            return
+        if progress.step.kind is StepKind.HOST_POWEROFF:
+            self._learner.save()  # there may be no time for it later
+        elif progress.state.ended:
+            self._learner.note(progress)
 
     def _note_commit(self, progress: StepProgress) -> None:
         committed = [p for p in self.progress.values() if p.step.commits and p.state is not StepState.PENDING]

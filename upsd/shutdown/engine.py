@@ -14,20 +14,22 @@ from typing import TYPE_CHECKING, Protocol
 
 import structlog
 
-from upsd.domain.plan import StepProgress, StepState
+from upsd.domain.plan import Plan, PlanPurpose, StepProgress, StepState
 from upsd.domain.rack import RackError
 from upsd.shutdown.budget import deadline_at, latest_finishes
+from upsd.shutdown.frontier import Frontier
 from upsd.shutdown.triage import LEFT_OUT_FIRST, left_out
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection, Mapping
 
-    from upsd.domain.plan import Plan, Step, StepKind
+    from upsd.domain.plan import Step, StepKind
     from upsd.domain.power import Scalar
 
 log = structlog.get_logger()
 
 _REPLAN_S = 1.0
+_FOLLOW_S = 0.2
 _ABANDON_S = 2.0
 
 
@@ -104,6 +106,8 @@ class Engine:
         self._battery_end_at = battery_end_at
         self._reserve_s = reserve_s
         self._progress: dict[str, StepProgress] = {}
+        self._frontier = Frontier(Plan(PlanPurpose.SHUTDOWN, ()))
+        self._follow_at = -math.inf
         self._running: dict[str, _Running] = {}
         self._abandoned: set[asyncio.Task[Outcome]] = set()
         self.committed = False
@@ -114,6 +118,7 @@ class Engine:
 
         Cancelling this cancels what runs and starts nothing more.
         """
+        self._frontier = Frontier(plan)
         for step in plan.steps:
             state = StepState.DONE if step.id in ended else StepState.PENDING
             self._tell(StepProgress(step, state, "done before" if step.id in ended else ""))
@@ -131,9 +136,12 @@ class Engine:
 
     async def _start_ready(self, plan: Plan, outage: str) -> None:
         await self._leave_out(plan)
+        ready = self._frontier.ready
+        if not ready:
+            return
         now = asyncio.get_running_loop().time()
         latest = self._latest_finishes(plan)
-        for step in self._ready(plan):
+        for step in ready:
             deadline = deadline_at(step, now, latest[step.id])
             context = StepContext(outage, deadline, now, step.minimum_s, partial(self._say, step))
             running = _Running(step, context)
@@ -144,29 +152,20 @@ class Engine:
 
     async def _leave_out(self, plan: Plan) -> None:
         """Give the time of what only makes it orderly to what saves data, if there is not enough for both."""
+        if not any(step.kind in LEFT_OUT_FIRST for step in self._frontier.ready):
+            return
         now = asyncio.get_running_loop().time()
         spent_s = {name: now - running.context.started_at for name, running in self._running.items()}
         left_s = self._battery_end_at() + self._reserve_s - now
-        kinds = left_out(plan, left_s, spent_s=spent_s, ended=self._ended(plan))
-        while steps := [step for step in self._ready(plan) if step.kind in kinds]:
+        kinds = left_out(plan, left_s, spent_s=spent_s, ended=self._frontier.ended)
+        while steps := [step for step in self._frontier.ready if step.kind in kinds]:
             for step in steps:
                 detail = f"the battery does not carry it: {LEFT_OUT_FIRST[step.kind]}"
                 self._tell(StepProgress(step, StepState.LEFT_OUT, detail))
                 await self._record_end(self._progress[step.id])
 
-    def _ready(self, plan: Plan) -> list[Step]:
-        return [
-            step
-            for step in plan.steps
-            if self._progress[step.id].state is StepState.PENDING
-            and all(self._progress[need].state.ended for need in step.needs)
-        ]
-
-    def _ended(self, plan: Plan) -> set[str]:
-        return {step.id for step in plan.steps if self._progress[step.id].state.ended}
-
     def _latest_finishes(self, plan: Plan) -> dict[str, float]:
-        return latest_finishes(plan, self._battery_end_at(), ended=self._ended(plan))
+        return latest_finishes(plan, self._battery_end_at(), ended=self._frontier.ended)
 
     async def _perform(self, step: Step, context: StepContext) -> Outcome:
         await self._record(
@@ -188,6 +187,11 @@ class Engine:
             return Outcome(StepState.FAILED, f"defect in upsd: {error!r}")
 
     def _follow_battery(self, plan: Plan) -> None:
+        """Move the deadlines of what runs; now and then, as in a large rack something ends all the time."""
+        now = asyncio.get_running_loop().time()
+        if now < self._follow_at:
+            return
+        self._follow_at = now + _FOLLOW_S
         latest = self._latest_finishes(plan)
         for running in self._running.values():
             if running.task.done():
@@ -250,4 +254,8 @@ class Engine:
 
     def _tell(self, progress: StepProgress) -> None:
         self._progress[progress.step.id] = progress
+        if progress.state.ended:
+            self._frontier.end(progress.step.id)
+        elif progress.state is StepState.RUNNING:
+            self._frontier.begin(progress.step.id)
         self._report(progress)

@@ -33,13 +33,14 @@ class JournalError(Exception):
 class Unfinished:
     """An outage that the journal does not show closed.
 
-    `began` and `ended` are step ids, the ended ones with success.
+    `began` and `ended` are step ids, the ended ones with success; `called_off` is whether its undoing has begun.
     """
 
     outage: str
     reason: str
     boot_id: str
     committed: bool = False
+    called_off: bool = False
     began: frozenset[str] = frozenset()
     ended: frozenset[str] = frozenset()
 
@@ -86,7 +87,7 @@ def _replay_one(outage: Unfinished | None, record: Mapping[str, str]) -> Unfinis
             return None
         case "undoing" if outage:
             # A shutdown that is taken up again after this must do everything again.
-            return replace(outage, ended=frozenset(), committed=False)
+            return replace(outage, ended=frozenset(), committed=False, called_off=True)
         case "step" if outage:
             step, state = record["step"], StepState(record["state"])
             if state is StepState.LEFT_OUT:

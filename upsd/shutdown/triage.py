@@ -35,6 +35,8 @@ def left_out(plan: Plan, left_s: float, *, spent_s: Mapping[str, float], ended: 
     Nothing is left out that would fit, or whose loss would save nothing. `spent_s` is for how long (s) a step that runs
     has been running.
     """
+    if critical_path_s(plan, forced=True, ended=ended, spent_s=spent_s) <= left_s:
+        return frozenset()
 
     def path_s(without: Collection[StepKind]) -> float:
         skipped = {step.id for step in plan.steps if step.kind in without and step.id not in spent_s}

@@ -6,9 +6,11 @@ earlier. A trigger fires when it holds in two evaluations in a row, except the U
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 BATTERY_LOW = "battery-low"
+REQUESTED = "requested"
+"""The reason of a shutdown that no trigger started, but a person."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,6 +69,11 @@ class Trigger:
 
     held: tuple[str, ...] = field(default=())
     reason: str | None = None
+
+
+def last_lines(rules: TriggerRules) -> TriggerRules:
+    """Only what no person may hold back: the latest safe start, and what the UPS itself says."""
+    return replace(rules, auto=True, on_battery_s=None, charge_percent=None, runtime_s=None, silence_s=None)
 
 
 def latest_start_in_s(supply: Supply, rules: TriggerRules) -> float:

@@ -28,7 +28,8 @@ class ConfirmOff:
 
     Silence several times in a row is off, if the machine was heard of in this outage, on its port or by taking the
     command; one that never was may as well be cut from the network. Refused connections are not off: sshd ends long
-    before the kernel does. They count once the machine has had twice the time that it usually takes.
+    before the kernel does. They count once the machine has had twice the time that it usually takes: by the settings,
+    because what is learned from such an end would grow with each.
     """
 
     machines: Mapping[str, RemoteMachine]
@@ -51,7 +52,7 @@ class ConfirmOff:
                 # That nobody can tell is no silence.
                 in_a_row = {}
                 context.say(str(error))
-            long_ago = loop.time() >= asked_at + _USUAL_TIMES * step.expected_s
+            long_ago = loop.time() >= asked_at + _USUAL_TIMES * step.configured_s
             if in_a_row.get(PortAnswer.SILENT, 0) >= _IN_A_ROW:
                 if heard_of:
                     return _outcome("off", asked_again=asked_again)
