@@ -65,6 +65,10 @@ def _command(options: Namespace) -> int:
             return _events(options)
         case "plan":
             return _plan(options)
+        case "outages":
+            from upsd.ctl.outages import run as run_outages  # noqa: PLC0415 - the others do without
+
+            return run_outages(options, _socket(options))
         case "ups" if options.ups_command:
             from upsd.ctl.ups import run as run_ups  # noqa: PLC0415 - the others do without
 

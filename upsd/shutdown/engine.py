@@ -51,6 +51,8 @@ class StepContext:
     fulfilled: bool = False
     """Whether being cut off from now on is how the step ends well."""
     guard: asyncio.Timeout | None = None
+    done_before: frozenset[str] = frozenset()
+    """The steps that an earlier run of the daemon brought to their end."""
 
     @property
     def force_at(self) -> float:
@@ -105,6 +107,7 @@ class Engine:
         self._reserve_s = reserve_s
         self._progress: dict[str, StepProgress] = {}
         self._running: dict[str, _Running] = {}
+        self._done_before: frozenset[str] = frozenset()
         self._abandoned: set[asyncio.Task[Outcome]] = set()
         self.committed = False
         """Whether a step has begun that can't be undone."""
@@ -114,6 +117,7 @@ class Engine:
 
         Cancelling this cancels what runs and starts nothing more.
         """
+        self._done_before = frozenset(ended)
         for step in plan.steps:
             state = StepState.DONE if step.id in ended else StepState.PENDING
             self._tell(StepProgress(step, state, "done before" if step.id in ended else ""))
@@ -135,7 +139,8 @@ class Engine:
         latest = self._latest_finishes(plan)
         for step in self._ready(plan):
             deadline = deadline_at(step, now, latest[step.id])
-            context = StepContext(outage, deadline, now, step.minimum_s, partial(self._say, step))
+            say = partial(self._say, step)
+            context = StepContext(outage, deadline, now, step.minimum_s, say, done_before=self._done_before)
             running = _Running(step, context)
             self.committed = self.committed or step.commits
             self._tell(StepProgress(step, StepState.RUNNING, started_at=now, deadline_at=deadline))
@@ -170,7 +175,13 @@ class Engine:
 
     async def _perform(self, step: Step, context: StepContext) -> Outcome:
         await self._record(
-            {"record": "step", "step": step.id, "state": StepState.RUNNING.value, "commits": step.commits}
+            {
+                "record": "step",
+                "step": step.id,
+                "state": StepState.RUNNING.value,
+                "commits": step.commits,
+                "expected_s": round(step.expected_s, 1),
+            }
         )
         # A slow disk costs the plan time, but not the step: it still gets what it must have.
         context.started_at = asyncio.get_running_loop().time()
@@ -220,12 +231,14 @@ class Engine:
             await self._record_end(self._progress[running.step.id])
 
     async def _record_end(self, progress: StepProgress) -> None:
+        began, ended = progress.started_at, progress.ended_at
         await self._record(
             {
                 "record": "step",
                 "step": progress.step.id,
                 "state": progress.state.value,
                 "detail": progress.detail,
+                "seconds": None if began is None or ended is None else round(ended - began, 1),
                 "commits": progress.step.commits and progress.state is not StepState.LEFT_OUT,
             }
         )
