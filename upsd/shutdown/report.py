@@ -10,6 +10,7 @@ import enum
 import re
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timedelta
+from math import isfinite
 from typing import TYPE_CHECKING
 
 from upsd.domain.plan import StepKind, StepState
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
 SCHEMA = 1
 _NAME = re.compile(r"[0-9A-Za-z][0-9A-Za-z-]{0,63}", re.ASCII)
+_LONGEST_LOSS_S = 30 * 24 * 3600.0
 _SHUTDOWN, _RECOVERY = "shutdown", "recovery"
 _WELL = frozenset({StepState.DONE.value, StepState.FORCED.value})
 _POWEROFFS = frozenset({StepKind.POWEROFF.value, StepKind.HOST_POWEROFF.value})
@@ -156,7 +158,7 @@ def make_report(records: Sequence[Record], ups: str) -> Report:
         battery=tuple(_battery(records)),
         troubles=tuple(_troubles(records, steps)),
         steps=tuple(steps),
-        timeline=tuple(_timeline(records, began_at)),
+        timeline=tuple(_timeline(records)),
     )
 
 
@@ -170,9 +172,11 @@ def _ending(records: Sequence[Record]) -> Ending:
 def _began_at(records: Sequence[Record]) -> str:
     """When the mains went: that was noted when it was confirmed, with how long ago it had been."""
     loss = next((record for record in records if record["record"] == "supply" and _is_loss(record)), None)
-    if loss is None:
-        return _date(records[0])
-    ago = timedelta(seconds=_number(loss, "for_s") or 0.0)
+    return _date(records[0]) if loss is None else _lost_at(loss)
+
+
+def _lost_at(loss: Record) -> str:
+    ago = timedelta(seconds=min(_number(loss, "for_s") or 0.0, _LONGEST_LOSS_S))
     return (datetime.fromisoformat(_date(loss)) - ago).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
@@ -284,12 +288,13 @@ _OUTCOMES: Mapping[str, str] = {
 }
 
 
-def _timeline(records: Sequence[Record], began_at: str) -> Iterable[Happening]:
-    committed, anew = False, [id(record) for record in _starts(records, anew=True)]
+def _timeline(records: Sequence[Record]) -> Iterable[Happening]:
+    committed, away, anew = False, False, [id(record) for record in _starts(records, anew=True)]
     for record in records:
         at, kind = _date(record), record["record"]
-        if kind == "supply":
-            yield Happening(began_at, "the mains went") if _is_loss(record) else Happening(at, "the mains was back")
+        if kind == "supply" and away is not _is_loss(record):  # each run of the daemon notes the loss for itself
+            away = _is_loss(record)
+            yield Happening(_lost_at(record), "the mains went") if away else Happening(at, "the mains was back")
         elif kind == "outage":
             yield Happening(at, f"the shutdown began: {record.get('reason')}")
         elif kind == "started":
@@ -338,7 +343,7 @@ def _is_loss(record: Record) -> bool:
 
 def _number(record: Record, key: str) -> float | None:
     value = record.get(key)
-    return value if isinstance(value, int | float) and not isinstance(value, bool) else None
+    return value if isinstance(value, int | float) and not isinstance(value, bool) and isfinite(value) else None
 
 
 def _date(record: Record) -> str:

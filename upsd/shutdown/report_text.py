@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 _ENDINGS = {
     Ending.OUTLASTED: "The rack worked on: no shutdown was needed.",
     Ending.ABORTED: "A shutdown had begun; the mains came back in time, and what was done was undone.",
-    Ending.RECOVERED: "The rack was shut down in order, and brought back.",
+    Ending.RECOVERED: "The rack was shut down, and brought back.",
 }
 _REASONS = {
     "latest-safe-start": "it was the latest safe moment",
@@ -45,7 +45,7 @@ def markdown(report: Report) -> str:
         parts += ["## Who was down", _table(("machine", "told to go off", "seen off", "back", "down"), _down(report))]
     if report.battery:
         header = ("moment", "at", "runtime", "at least", "voltage", "charge")
-        parts += ["## Battery", _table(header, _battery(report))]
+        parts += ["## Battery", "Runtimes are for the load of the moment.", _table(header, _battery(report))]
     happenings = ((_clock(happening.at, report), _cell(happening.what)) for happening in report.timeline)
     parts += ["## What happened", _table(("at (UTC)", "what"), happenings)]
     if report.steps:
@@ -108,7 +108,7 @@ def _steps(steps: Sequence[StepAccount]) -> Iterable[tuple[str, ...]]:
         took = _NOT_KNOWN if step.seconds is None else spoken(step.seconds)
         expected = _NOT_KNOWN if step.expected_s is None else spoken(step.expected_s)
         tries = f", {step.tries} tries" if step.tries > 1 else ""
-        how = "its end was not written down" if step.state == "running" else step.state.replace("-", " ")
+        how = "begun" if step.state == "running" else step.state.replace("-", " ")
         yield name, took, expected, how + tries
 
 
