@@ -10,7 +10,6 @@ import enum
 import re
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timedelta
-from math import isfinite
 from typing import TYPE_CHECKING
 
 from upsd.domain.plan import StepKind, StepState
@@ -24,6 +23,7 @@ if TYPE_CHECKING:
 SCHEMA = 1
 _NAME = re.compile(r"[0-9A-Za-z][0-9A-Za-z-]{0,63}", re.ASCII)
 _LONGEST_LOSS_S = 30 * 24 * 3600.0
+_NO_FIGURE = 1e12
 _SHUTDOWN, _RECOVERY = "shutdown", "recovery"
 _WELL = frozenset({StepState.DONE.value, StepState.FORCED.value})
 _POWEROFFS = frozenset({StepKind.POWEROFF.value, StepKind.HOST_POWEROFF.value})
@@ -343,7 +343,9 @@ def _is_loss(record: Record) -> bool:
 
 def _number(record: Record, key: str) -> float | None:
     value = record.get(key)
-    return value if isinstance(value, int | float) and not isinstance(value, bool) and isfinite(value) else None
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    return value if abs(value) < _NO_FIGURE else None
 
 
 def _date(record: Record) -> str:
