@@ -122,7 +122,7 @@ class Daemon:
             linger_s=settings.ups.outlet_off_delay + _LINGER_S,
             name_outage=lambda: f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{uuid.uuid4().hex[:4]}",
             figures=lambda: self._supervisor.figures(self._loop.time()),
-            settled=lambda: self._filing.add(self._loop.create_task(self._file_outage(), name="file-outage")),
+            settled=self._begin_filing,
         )
         self._conductor.journal_problem = self._journal.why_not() or self._found.trouble
         self._filing: set[asyncio.Task[None]] = set()
@@ -257,6 +257,11 @@ class Daemon:
             await self._file_outage()
         elif contents.lines:
             self._conductor.note({"record": "started"})
+
+    def _begin_filing(self) -> None:
+        filing = self._loop.create_task(self._file_outage(), name="file-outage")
+        self._filing.add(filing)
+        filing.add_done_callback(self._filing.discard)
 
     async def _file_outage(self) -> None:
         """Make the report of an outage that is over, and begin the journal anew."""
