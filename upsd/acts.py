@@ -6,6 +6,7 @@ where it would be unsafe; what switches outlets also wants to be told that it is
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import grp
 import os
@@ -18,6 +19,7 @@ from upsd.ups.errors import UpsError
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
+    from pathlib import Path
 
     from upsd.control import Act, Ask
     from upsd.status import Json
@@ -53,6 +55,28 @@ def ups_asks(operations: UpsOperations) -> dict[str, Ask]:
         return {"sounding": (await operations.look()).beeper_on}
 
     return {"ups": _spoken(details), "ups-beeper": _spoken(beeper)}
+
+
+def outage_inquiries(directory: Path) -> dict[str, Act]:
+    """What everybody may ask of the outages that are over: the list, and one report by its `id`, else the newest."""
+
+    async def outages(_request: Mapping[str, Json]) -> Json:
+        from upsd.shutdown.outages import list_outages  # noqa: PLC0415 - hardly ever asked for
+
+        return await asyncio.to_thread(list_outages, directory)
+
+    async def outage(request: Mapping[str, Json]) -> Json:
+        from upsd.shutdown.outages import UnknownOutageError, show_outage  # noqa: PLC0415 - as above
+
+        name = request.get("id")
+        if name is not None and not isinstance(name, str):
+            raise ActError("id must be the name of an outage; see: upsctl outages")
+        try:
+            return await asyncio.to_thread(show_outage, directory, name)
+        except UnknownOutageError as error:
+            raise ActError(str(error)) from error
+
+    return {"outages": outages, "outage": outage}
 
 
 def ups_acts(operations: UpsOperations) -> dict[str, Act]:

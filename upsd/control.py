@@ -63,6 +63,7 @@ class ControlServer:
         board: what is shown.
         socket_path: where to listen.
         extra: asks besides `status` and `subscribe`; each gives the value that is answered under its own name.
+        inquiries: asks that are given the whole request, for what else stands in it.
         acts: commands, likewise.
         may_act: why the user with this id may not command anything; `None` if he may.
         refresh: is called before the board is shown to somebody, to bring it up to the moment.
@@ -74,6 +75,7 @@ class ControlServer:
         socket_path: Path,
         *,
         extra: Mapping[str, Ask] | None = None,
+        inquiries: Mapping[str, Act] | None = None,
         acts: Mapping[str, Act] | None = None,
         may_act: Callable[[int], str | None] = lambda _: "nobody may",
         refresh: Callable[[], None] = lambda: None,
@@ -81,11 +83,12 @@ class ControlServer:
         self._board = board
         self._path = socket_path
         self._extra = dict(extra or {})
+        self._inquiries = dict(inquiries or {})
         self._acts = dict(acts or {})
         self._may_act = may_act
         self._refresh = refresh
         self._acting: set[asyncio.Future[Json]] = set()
-        self._asks = sorted(["status", "subscribe", *self._extra])
+        self._asks = sorted(["status", "subscribe", *self._extra, *self._inquiries])
         self._clients: set[asyncio.Task[None]] = set()
 
     async def __aenter__(self) -> Self:
@@ -147,7 +150,7 @@ class ControlServer:
             if ask == "subscribe":
                 await self._stream(reader, writer)
                 return
-            await _send(writer, await self._answer(ask))
+            await _send(writer, await self._answer(ask, request))
 
     def _ask_in(self, request: Mapping[str, Json]) -> str:
         ask = request["ask"]
@@ -155,12 +158,13 @@ class ControlServer:
             raise _BadRequestError(f"unknown ask {json.dumps(ask)[:100]}: one of {', '.join(self._asks)}")
         return ask
 
-    async def _answer(self, ask: str) -> Document:
+    async def _answer(self, ask: str, request: Mapping[str, Json]) -> Document:
         if ask == "status":
             self._refresh()
             return {"ok": True, "state": self._board.state, "shutdown": self._board.shutdown}
         try:
-            return {"ok": True, ask: await self._extra[ask]()}
+            inquiry = self._inquiries.get(ask)
+            return {"ok": True, ask: await (inquiry(request) if inquiry else self._extra[ask]())}
         except ActError as error:
             return _refusal(str(error))
         except Exception as error:

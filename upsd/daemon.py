@@ -23,8 +23,9 @@ import structlog
 
 from upsd import adapters, shapes
 from upsd import log as logs
-from upsd.acts import may_act, ups_acts, ups_asks
+from upsd.acts import may_act, outage_inquiries, ups_acts, ups_asks
 from upsd.control import ControlError, ControlServer
+from upsd.domain.power import Event, Severity
 from upsd.domain.rack import RackError
 from upsd.notify import Notifier, watchdog_interval_s
 from upsd.plan_acts import plan_acts
@@ -36,6 +37,7 @@ from upsd.settings_advice import advise
 from upsd.shutdown.conductor import Conductor, Phase
 from upsd.shutdown.journal import FileJournal, JournalError
 from upsd.shutdown.learner import Learner
+from upsd.shutdown.records import is_over, replay, replay_lost_at
 from upsd.shutdown.steps import performers
 from upsd.status import StatusBoard
 from upsd.supervisor import Supervisor
@@ -46,12 +48,11 @@ from upsd.ups.operations import UpsOperations
 from upsd.ups.outlets import UpsOutlets
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Sequence
 
     from upsd.publish.mqtt import MqttPublisher
     from upsd.rack.kubernetes import KubernetesCluster
     from upsd.settings import Settings
-    from upsd.shutdown.journal import Unfinished
     from upsd.status import Json
     from upsd.ups.profile import DeviceProfile
     from upsd.ups.selection import Known
@@ -67,6 +68,7 @@ _AFTER_DEFECT_S = 1.0
 _STOP_S = 3.0
 _LIBRARY_THREADS = 24
 _LINGER_S = 60.0
+_OUTAGES = "outages"
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 
@@ -99,7 +101,10 @@ class Daemon:
         self._identity = adapters.ssh_identity(settings)
         self._learner = Learner(settings.state_directory, lambda: _date().partition("T")[0])
         self._learner.load()
-        self._journal = FileJournal(settings.state_directory / "journal.jsonl", _date)
+        spare = settings.control.socket.parent / "journal-spare.jsonl"
+        self._journal = FileJournal(settings.state_directory / "journal.jsonl", _date, spare)
+        self._found = self._journal.take_up()
+        lines = self._found.contents.lines
         rack = adapters.rack(
             settings,
             emit=self._surfaces.emit,
@@ -107,7 +112,7 @@ class Daemon:
             cluster=self._cluster,
             identity=self._identity,
         )
-        boot_id = _boot_id()
+        self._boot_id = boot_id = _boot_id()
         self._conductor = Conductor(
             shapes.rack_shape(settings),
             performers(rack),
@@ -120,15 +125,19 @@ class Daemon:
             linger_s=settings.ups.outlet_off_delay + _LINGER_S,
             learner=self._learner,
             name_outage=lambda: f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{uuid.uuid4().hex[:4]}",
+            figures=lambda: self._supervisor.figures(self._loop.time()),
+            settled=self._begin_filing,
         )
-        self._unfinished, lost_at = self._load_journal(boot_id)
+        self._conductor.journal_problem = self._journal.why_not() or self._found.trouble
+        self._filing: set[asyncio.Task[None]] = set()
+        self._unfinished = replay(lines)
         self._supervisor = Supervisor(
             shapes.supervisor_rules(settings),
             self._conductor,
             facts=lambda identity: shapes.battery_facts(settings, identity, self._fitting_profile()),
             emit=self._surfaces.emit,
             unfinished=self._unfinished,
-            lost_at=lost_at,
+            lost_at=replay_lost_at(lines, boot_id),
             boot_id=boot_id,
             now=self._loop.time(),
         )
@@ -151,6 +160,7 @@ class Daemon:
                 **ups_acts(self._operations),
                 **plan_acts(self._supervisor, self._conductor, self._surfaces.emit),
             },
+            inquiries=outage_inquiries(settings.state_directory / _OUTAGES),
             may_act=partial(may_act, group=settings.control.operators),
             refresh=self._surfaces.refresh,
         )
@@ -158,6 +168,7 @@ class Daemon:
             tasks = {"readings": self._read, "ticks": self._tick}
             if self._publisher:
                 tasks["mqtt"] = self._publisher.run
+            tasks["journal"] = self._take_up_journal
             if self._cluster and not self._unfinished:
                 tasks["leftovers"] = partial(self._look_for_leftovers, self._cluster)
             running = {name: group.create_task(_guarded(name, work), name=name) for name, work in tasks.items()}
@@ -237,17 +248,43 @@ class Daemon:
         phase = self._conductor.phase
         return None if phase is Phase.IDLE else f"the daemon's own plan is under way ({phase.value})"
 
-    def _load_journal(self, boot_id: str) -> tuple[Unfinished | None, float | None]:
-        """The outage that is open, and since when the mains is away."""
-        found: tuple[Unfinished | None, float | None] = None, None
-        self._conductor.journal_problem = self._journal.why_not()
+    async def _take_up_journal(self) -> None:
+        """Tell what was found of the journal, and go on with it."""
+        found, problem = self._found, self._conductor.journal_problem
+        contents = found.contents
+        if problem:
+            self._surfaces.emit(Event("journal_failed", Severity.CRITICAL, {"reason": problem}))
+        if contents.damaged or found.aside:
+            fields = {"lines": contents.damaged, "kept": str(found.aside) if found.aside else None}
+            self._surfaces.emit(Event("journal_damaged", Severity.WARNING, fields))
+            self._conductor.note({"record": "damaged", "lines": contents.damaged})
+        if contents.torn:
+            self._surfaces.emit(Event("journal_torn"))
+        if contents.lines and is_over(contents.lines, self._boot_id):
+            await self._file_outage()
+        elif contents.lines:
+            self._conductor.note({"record": "started"})
+
+    def _begin_filing(self) -> None:
+        filing = self._loop.create_task(self._file_outage(), name="file-outage")
+        self._filing.add(filing)
+        filing.add_done_callback(self._filing.discard)
+
+    async def _file_outage(self) -> None:
+        """Make the report of an outage that is over, and begin the journal anew."""
+        directory = self._settings.state_directory / _OUTAGES
         try:
-            found = self._journal.load(), self._journal.lost_at(boot_id)
+            name = await self._journal.hand_over(
+                partial(_file_outage, directory, ups=self._settings.ups.name, boot_id=self._boot_id)
+            )
         except JournalError as error:
-            self._conductor.journal_problem = str(error)
-        if self._conductor.journal_problem:
-            log.critical("journal_failed", reason=self._conductor.journal_problem)
-        return found
+            self._surfaces.emit(Event("outage_report_failed", Severity.WARNING, {"reason": str(error)}))
+        except Exception:
+            log.exception("outage_report_defect")
+        else:
+            if name:
+                fields = {"outage": name, "path": str(directory / f"{name}.md")}
+                self._surfaces.emit(Event("outage_report_written", fields=fields))
 
     def _make_publisher(self) -> tuple[MqttPublisher | None, str | None]:
         try:
@@ -263,6 +300,8 @@ class Daemon:
             self._profile_trouble or self._profile_misfit(),
             self._conductor.journal_problem,
             self._learner.trouble,
+            self._found.aside
+            and f"the journal was damaged, and is kept as {self._found.aside}: look after the disk, then remove it",
             self._publisher_trouble or (self._publisher and self._publisher.trouble),
             *(self._identity.warnings() if self._identity else ()),
             *self._surfaces.complaints(),
@@ -293,6 +332,12 @@ async def _guarded(name: str, work: Callable[[], Awaitable[None]]) -> None:
         except Exception:
             log.exception("task_defect", task=name)
             await asyncio.sleep(_AFTER_DEFECT_S)
+
+
+def _file_outage(directory: Path, lines: Sequence[str], *, ups: str, boot_id: str) -> str | None:
+    from upsd.shutdown.outages import file_outage  # noqa: PLC0415 - few outages are worth its memory all the time
+
+    return file_outage(directory, lines, ups=ups, boot_id=boot_id)
 
 
 def _load_profile(directory: Path) -> tuple[DeviceProfile | None, str | None]:

@@ -20,10 +20,10 @@ from upsd.ups import battery
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from upsd.domain.power import Event, Reading, RuntimeEstimate, UpsIdentity
+    from upsd.domain.power import Event, Reading, RuntimeEstimate, Scalar, UpsIdentity
     from upsd.power import PowerRules
     from upsd.shutdown.conductor import Conductor
-    from upsd.shutdown.journal import Unfinished
+    from upsd.shutdown.records import Unfinished
     from upsd.shutdown.trigger import TriggerRules
     from upsd.ups.battery import BatteryFacts
 
@@ -191,6 +191,17 @@ class Supervisor:
             warnings=self.warnings,
             test_result=self.test_result,
         )
+
+    def figures(self, now: float) -> dict[str, Scalar]:
+        """What is known of the battery now, for the records that an outage's report is made from."""
+        figures: dict[str, Scalar] = {}
+        if self.view.reading:
+            runtime = self.runtime(now)
+            figures |= {"runtime_s": round(runtime.expected_s), "runtime_low_s": round(runtime.low_s)}
+        if self.view.reading and not self.view.silent:
+            figures["battery_voltage"] = self.view.reading.battery_voltage_v
+            figures["battery_charge"] = self.view.reading.charge_percent
+        return {name: figure for name, figure in figures.items() if figure is not None}
 
     def _follow(self, now: float, events: tuple[Event, ...]) -> None:
         for event in events:

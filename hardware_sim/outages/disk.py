@@ -27,10 +27,10 @@ class Disk:
         self.directory = directory
         self.error: int | None = None
         self._opened: dict[int, Path] = {}
-        self._synced: dict[Path, bytes] = {}
-        """The content of each file as it was last made durable, under its present name."""
-        self._durable: dict[Path, bytes] = {}
-        """What a power cut leaves: names that their directory has, with their durable content."""
+        self._synced: dict[int, bytes] = {}
+        """The content of each file, by its inode, as it was last made durable."""
+        self._durable: dict[Path, int] = {}
+        """The names that their directory has durably, and the inode that each stands for."""
 
     @contextlib.contextmanager
     def mounted(self, module: ModuleType) -> Iterator[None]:
@@ -44,16 +44,22 @@ class Disk:
 
     def durable_text(self, name: str) -> str:
         """What of a file would be read after a power cut."""
-        return self._durable.get(self.directory / name, b"").decode(errors="replace")
+        return self._content(self.directory / name).decode(errors="replace")
 
     def lose_power(self) -> None:
         """Leave what is durable."""
-        for path in self.directory.iterdir():
+        left = {path: self._content(path) for path in self._durable}
+        for path in self.directory.rglob("*"):
             if path.is_file():
                 path.unlink()
-        for path, content in self._durable.items():
+        for path, content in left.items():
             path.write_bytes(content)
-        self._synced = dict(self._durable)
+        self._durable = {path: path.stat().st_ino for path in left}
+        self._synced = {self._durable[path]: content for path, content in left.items()}
+
+    def _content(self, path: Path) -> bytes:
+        inode = self._durable.get(path)
+        return b"" if inode is None else self._synced.get(inode, b"")
 
     def __getattr__(self, name: str) -> Any:
         """Everything else is as it is."""
@@ -76,21 +82,11 @@ class Disk:
         del self._opened[file]
         os.close(file)
 
-    def replace(self, source: str | Path, target: str | Path) -> None:
-        """As `os.replace`; durable only once the directory is."""
-        Path(source).replace(target)
-        if Path(source) in self._synced:
-            self._synced[Path(target)] = self._synced.pop(Path(source))
-
-    rename = replace
-
     def fsync(self, file: int) -> None:
         """Make a file's content durable, or a directory's names. The real disk is not asked, which would take time."""
         path = self._opened[file]
         if not path.is_dir():
-            self._synced[path] = path.read_bytes()
-            if path in self._durable:
-                self._durable[path] = self._synced[path]
+            self._synced[os.fstat(file).st_ino] = path.read_bytes()
             return
-        names = [entry for entry in path.iterdir() if entry.is_file()]
-        self._durable = {entry: self._synced.get(entry, b"") for entry in names}
+        elsewhere = {entry: inode for entry, inode in self._durable.items() if entry.parent != path}
+        self._durable = elsewhere | {entry: entry.stat().st_ino for entry in path.iterdir() if entry.is_file()}

@@ -15,8 +15,9 @@ from hardware_sim.outages.scenario import NAS
 from upsd.domain.power import Reading
 from upsd.power import PowerRules
 from upsd.shutdown.conductor import Conductor
-from upsd.shutdown.journal import FileJournal, JournalError
+from upsd.shutdown.journal import FileJournal
 from upsd.shutdown.plan import ClusterShape, HostShape, RackShape, StorageShape
+from upsd.shutdown.records import replay, replay_lost_at
 from upsd.shutdown.steps import Rack, RemoteMachine, performers
 from upsd.shutdown.trigger import TriggerRules
 from upsd.supervisor import Supervisor, SupervisorRules
@@ -112,10 +113,7 @@ class Process:
             linger_s=OFF_DELAY_S + 60.0,
             name_outage=lambda: f"outage-{self._loop.time():.0f}",
         )
-        try:
-            unfinished, lost_at = self._journal.load(), self._journal.lost_at(boot_id)
-        except JournalError:
-            unfinished, lost_at = None, None
+        lines = self._journal.take_up().contents.lines
         self.supervisor = Supervisor(
             SupervisorRules(
                 ups="iplug",
@@ -132,8 +130,8 @@ class Process:
                 inverter_idle_w=scenario.told_idle_w,
             ),
             emit=self._emit,
-            unfinished=unfinished,
-            lost_at=lost_at,
+            unfinished=replay(lines),
+            lost_at=replay_lost_at(lines, boot_id),
             boot_id=boot_id,
             now=self.started_at,
         )

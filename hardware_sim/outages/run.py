@@ -20,7 +20,7 @@ from hardware_sim.outages.process import Process, Promise
 from hardware_sim.outages.scenario import draw
 from hardware_sim.outages.world import World, ours
 from hardware_sim.virtual_time import VirtualTimeLoop
-from upsd.shutdown import journal as journal_module
+from upsd.shutdown import files
 from upsd.shutdown.conductor import Phase
 
 if TYPE_CHECKING:
@@ -85,7 +85,7 @@ class Run:
 
     async def play(self) -> None:
         """Let it happen."""
-        with self.disk.mounted(journal_module):
+        with self.disk.mounted(files):
             self._go(self.world.live())
             for when, what in self._script():
                 self._go(self._at(when, what))

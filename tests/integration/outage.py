@@ -164,6 +164,15 @@ class Scene:
         """The name that the journal gives the outage."""
         return next(str(record["outage"]) for record in self.journal() if record["record"] == "outage")
 
+    async def report(self) -> dict[str, Any]:
+        """The report of the outage that is over, once it is written, as `upsctl` shows it."""
+        await self.heard("outage_report_written")
+        status, text = await self.upsctl("outages", "show", "--json")
+        assert status == 0, text
+        assert not (self.rack.directory / "journal.jsonl").exists()
+        found: dict[str, Any] = json.loads(text)
+        return found
+
     async def upsctl(self, *arguments: str) -> tuple[int, str]:
         """The exit status of `upsctl`, and what it printed with every run of white space as one space."""
         process = await asyncio.create_subprocess_exec(

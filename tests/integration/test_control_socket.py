@@ -107,7 +107,11 @@ async def server(board: StatusBoard, path: Path) -> AsyncIterator[ControlServer]
     async def refuse() -> Json:
         raise ActError("the UPS was unplugged")
 
-    async with ControlServer(board, path, extra={"plan": plan, "broken": fail, "ups": refuse}) as opened:
+    async def repeat(request: Mapping[str, Json]) -> Json:
+        return {"id": request.get("id")}
+
+    extra = {"plan": plan, "broken": fail, "ups": refuse}
+    async with ControlServer(board, path, extra=extra, inquiries={"talk": repeat}) as opened:
         yield opened
 
 
@@ -123,6 +127,14 @@ async def test_an_extra_ask_is_answered_under_its_name(path: Path) -> None:
     """The daemon can offer more than the board, such as the plan."""
     async with client(path) as program:
         assert await program.ask(b'{"ask": "plan"}\n') == {"ok": True, "plan": {"lines": ["cordon"]}}
+
+
+@pytest.mark.usefixtures("server")
+async def test_an_inquiry_is_given_what_else_stands_in_the_request(path: Path) -> None:
+    """Such as which outage somebody wants to read about."""
+    async with client(path) as program:
+        assert await program.ask(b'{"ask": "talk", "id": "o1"}\n') == {"ok": True, "talk": {"id": "o1"}}
+        assert await program.ask(b'{"ask": "talk"}\n') == {"ok": True, "talk": {"id": None}}
 
 
 @pytest.mark.usefixtures("server")

@@ -163,7 +163,7 @@ async def _mains_back(directory: Path) -> None:
         assert played.marked() == set()
         assert played.moments == []
         assert "point_of_no_return" not in played.event_names
-        assert played.journal()[-1]["record"] == "closed"
+        assert (await played.report())["ending"] == "aborted"
         await until(lambda: played.state["phase"] == "idle")
         assert (await played.upsctl("status"))[0] == 0
 

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 
 from hardware_sim.memory_rack import MASTER, MemoryRack
 from upsd.shutdown.conductor import Conductor, Phase
-from upsd.shutdown.journal import JournalError, Unfinished, replay
+from upsd.shutdown.journal import JournalError
 from upsd.shutdown.plan import ClusterShape, HostShape, RackShape, StorageShape
+from upsd.shutdown.records import Unfinished, replay
 from upsd.shutdown.steps import Rack, RemoteMachine, performers
 
 if TYPE_CHECKING:

@@ -5,13 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from hardware_sim.memory_rack import MARK, MemoryCluster
+from hardware_sim.outages import process
 from upsd.shutdown import engine, journal
 from upsd.shutdown.conductor import Conductor
 from upsd.shutdown.engine import Outcome
 from upsd.shutdown.steps.outlet_cycle import OutletCycle
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Sequence
     from pathlib import Path
 
     from upsd.domain.plan import Plan, Step
@@ -30,11 +31,11 @@ def without_the_backward_pass() -> None:
 def without_fsync() -> None:
     """The journal is written and not made durable."""
 
-    def append_line(path: Path, line: str) -> None:
+    def append_lines(path: Path, lines: Sequence[str]) -> None:
         with path.open("a", encoding="utf-8") as file:
-            file.write(line)
+            file.writelines(f"{line}\n" for line in lines)
 
-    journal._append_line = append_line
+    vars(journal)["append_lines"] = append_lines
 
 
 def without_the_ownership_mark() -> None:
@@ -64,4 +65,4 @@ def without_the_outlet_cycle() -> None:
 
 def without_memory() -> None:
     """A daemon that starts again knows nothing of what was under way."""
-    vars(journal)["replay"] = lambda _: None
+    vars(process)["replay"] = lambda _: None

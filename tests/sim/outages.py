@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from hardware_sim.memory_world import MemoryWorld
     from upsd.domain.power import Event, Scalar
-    from upsd.shutdown.journal import Unfinished
+    from upsd.shutdown.records import Unfinished
 
 WORKERS = ("pi4-a", "pi4-b", "pi3")
 WORKER_W = 7.0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from typing import TYPE_CHECKING
 
 from upsd.daemon import Daemon
@@ -34,3 +35,46 @@ async def test_a_running_steps_time_goes_on_for_who_asks(tmp_path: Path) -> None
     await asyncio.sleep(5)
     daemon._surfaces.refresh()
     assert [shown["seconds"] for shown in daemon.board.shutdown["steps"]] == [5.0]  # type: ignore[index,union-attr,call-overload]
+
+
+def damaged_in(directory: Path) -> list[Path]:
+    """The damaged journals that were kept."""
+    return list(directory.glob("journal.jsonl.damaged-*"))
+
+
+async def test_a_damaged_journal_is_told_to_everybody(tmp_path: Path) -> None:
+    """Once as an event, and as a warning for as long as the daemon runs; what is intact is taken up."""
+    (tmp_path / "upsd.toml").write_text(f'state_directory = "{tmp_path}"\n{SETTINGS}', encoding="utf-8")
+    began = {"record": "outage", "outage": "o1", "reason": "on-battery", "boot_id": "b0"}
+    (tmp_path / "journal.jsonl").write_text(f"{json.dumps(began)}\nrubbish\n{json.dumps({'record': 'started'})}\n")
+    daemon = Daemon(load_settings(tmp_path / "upsd.toml", {"UPSD_CONTROL__SOCKET": str(tmp_path / "control.sock")}))
+    assert daemon._unfinished
+    assert daemon._unfinished.outage == "o1"
+    with daemon.board.subscribe() as heard:
+        await daemon._take_up_journal()
+        await daemon._conductor.close()
+        told = [document for topic, document in iter(lambda: heard.take(0.0) or ("end", {}), ("end", {}))]
+    (event,) = (document for document in told if document.get("event_type") == "journal_damaged")
+    (kept,) = damaged_in(tmp_path)
+    assert event["fields"] == {"lines": 1, "kept": str(kept)}
+    assert any(f"is kept as {kept}" in warning for warning in daemon._warnings())
+    records = [json.loads(line)["record"] for line in (tmp_path / "journal.jsonl").read_text().splitlines() if line]
+    assert records == ["outage", "started", "damaged", "started"]
+    daemon._journal.close()
+
+
+async def test_an_outage_that_was_over_when_the_daemon_was_killed_is_filed_at_its_start(tmp_path: Path) -> None:
+    """It gets its report, and the journal begins anew."""
+    (tmp_path / "upsd.toml").write_text(f'state_directory = "{tmp_path}"\n{SETTINGS}', encoding="utf-8")
+    lost = {"at": "2026-01-14T03:10:00.000Z", "record": "supply", "lost_at": 1.0, "boot_id": "b0"}
+    (tmp_path / "journal.jsonl").write_text(f"{json.dumps(lost)}\n")
+    daemon = Daemon(load_settings(tmp_path / "upsd.toml", {"UPSD_CONTROL__SOCKET": str(tmp_path / "control.sock")}))
+    with daemon.board.subscribe() as heard:
+        await daemon._take_up_journal()
+        told = [document for topic, document in iter(lambda: heard.take(0.0) or ("end", {}), ("end", {}))]
+    (event,) = (document for document in told if document.get("event_type") == "outage_report_written")
+    path = tmp_path / "outages" / "20260114T031000Z.md"
+    assert event["fields"] == {"outage": "20260114T031000Z", "path": str(path)}
+    assert path.read_text().startswith("# Outage of 14 January 2026")
+    assert not (tmp_path / "journal.jsonl").exists()
+    daemon._journal.close()

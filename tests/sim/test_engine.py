@@ -179,8 +179,15 @@ async def test_records_say_what_a_restart_must_know() -> None:
     bench = Bench({"off": raises(RackError("no route to host"))})
     await bench.run(commit)
     assert bench.records == [
-        {"record": "step", "step": "off", "state": "running", "commits": True},
-        {"record": "step", "step": "off", "state": "failed", "detail": "no route to host", "commits": True},
+        {"record": "step", "step": "off", "state": "running", "commits": True, "expected_s": 1},
+        {
+            "record": "step",
+            "step": "off",
+            "state": "failed",
+            "detail": "no route to host",
+            "seconds": 1.0,
+            "commits": True,
+        },
     ]
     assert bench.engine.committed
 

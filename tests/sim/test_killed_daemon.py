@@ -60,13 +60,13 @@ async def test_a_resumed_shutdown_that_was_past_its_point_of_no_return_is_not_un
 async def test_a_resumed_shutdown_can_still_be_undone_before_that_point() -> None:
     """Also what only the killed daemon began."""
     daemon = Daemon(memory_rack(()))
-    daemon.rack.cluster.faults.hang("pods")
+    daemon.rack.storage.faults.hang("flush")
     daemon.conductor.start("on-battery")
     await daemon.step("unmount nas", StepState.DONE)
     await daemon.kill()
     assert daemon.rack.did()[-1] == "unmount"
     after = daemon.restart()
-    await after.step("drain k3s-master", StepState.RUNNING)
+    await after.step("flush nas", StepState.RUNNING)
     after.conductor.mains_back()
     await after.phase(Phase.IDLE)
     assert daemon.rack.storage.mounted

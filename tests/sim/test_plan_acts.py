@@ -14,7 +14,7 @@ from tests.sim.outages import WORKERS, Outage, living, rules
 from upsd.control import ActError
 from upsd.plan_acts import plan_acts
 from upsd.shutdown.conductor import Phase
-from upsd.shutdown.journal import replay
+from upsd.shutdown.records import replay
 
 if TYPE_CHECKING:
     from upsd.shutdown.trigger import TriggerRules

@@ -13,7 +13,7 @@ from hardware_sim.memory_world import MemoryWorld
 from tests.sim.outages import Outage, rules
 from upsd.domain.power import Reading
 from upsd.shutdown.conductor import Phase
-from upsd.shutdown.journal import replay, replay_lost_at
+from upsd.shutdown.records import replay, replay_lost_at
 
 
 def on_battery(at: float, runtime_s: int | None = None) -> Reading:

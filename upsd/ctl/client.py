@@ -23,9 +23,9 @@ class RefusedError(Exception):
     """The daemon answered that it will not; the text is its reason."""
 
 
-def ask(path: str, what: str, timeout_s: float = ANSWER_TIMEOUT_S) -> dict[str, Any]:
+def ask(path: str, what: str, timeout_s: float = ANSWER_TIMEOUT_S, **arguments: str) -> dict[str, Any]:
     """The daemon's answer to one question."""
-    return next(_converse(path, {"ask": what}, timeout_s))
+    return next(_converse(path, {"ask": what, **arguments}, timeout_s))
 
 
 def act(path: str, what: str, timeout_s: float, **arguments: int | bool) -> Any:

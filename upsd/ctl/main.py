@@ -73,6 +73,10 @@ def _command(options: Namespace) -> int:
             from upsd.ctl.plan_run import abort  # noqa: PLC0415 - the others do without
 
             return abort(options, _socket(options), _paint(options))
+        case "outages":
+            from upsd.ctl.outages import run as run_outages  # noqa: PLC0415 - the others do without
+
+            return run_outages(options, _socket(options))
         case "ups" if options.ups_command:
             from upsd.ctl.ups import run as run_ups  # noqa: PLC0415 - the others do without
 

@@ -68,6 +68,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_json(plan, "the plan as upsd gives it")
 
     _add_plan_acts(commands.add_parser, common)
+    _add_outages(commands.add_parser, common)
     _add_ups(commands.add_parser, common)
     _add_config(commands.add_parser, common)
     _described(
@@ -125,6 +126,29 @@ def _add_plan_acts(add_parser: Callable[..., argparse.ArgumentParser], common: a
         help="on battery: hold the triggers of the settings back until the mains is back. The latest safe start"
         " and what the UPS says still start it",
     )
+
+
+def _add_outages(add_parser: Callable[..., argparse.ArgumentParser], common: argparse.ArgumentParser) -> None:
+    outages = _described(
+        add_parser,
+        "outages",
+        common,
+        about="List the outages that are over, newest first, or show the report of one.",
+        examples=("upsctl outages", "upsctl outages show", "upsctl outages show --json | jq .machines"),
+        exits=("0   shown", "1   there is no such report", "3   no upsd answers"),
+    )
+    _add_json(outages, "the list")
+    commands = outages.add_subparsers(dest="outages_command", metavar="COMMAND", title="commands")
+    show = _described(
+        commands.add_parser,
+        "show",
+        common,
+        about="Show what an outage's report says, in Markdown.",
+        examples=("upsctl outages show", "upsctl outages show 20260114T031502Z-7f3a", "upsctl outages show | glow"),
+        exits=("0   shown", "1   there is no such report", "3   no upsd answers"),
+    )
+    show.add_argument("id", metavar="ID", nargs="?", help="as `upsctl outages` lists it; else the newest")
+    _add_json(show, "the whole report")
 
 
 def _add_ups(add_parser: Callable[..., argparse.ArgumentParser], common: argparse.ArgumentParser) -> None:

@@ -1,4 +1,4 @@
-"""Durations as people write them: `90s`, `5min`, `1h`, `500ms`, or a plain number of seconds."""
+"""Durations as people write them: `90s`, `5min`, `1h`, `500ms`, or a plain number of seconds; and as they read them."""
 
 from __future__ import annotations
 
@@ -19,3 +19,16 @@ def parse_duration(text: str) -> float:
         raise ValueError(f'{text!r} is not a duration; write seconds, or "500ms", "90s", "5min", "1h"')
     number, unit = match.groups()
     return float(number) * _SECONDS_OF[unit]
+
+
+def spoken(seconds: float) -> str:
+    """For a person: 4.2 s, 45 s, 2 min 5 s, 38 min, 3 h 20 min."""
+    if seconds < 10 and round(seconds, 1) % 1:
+        return f"{seconds:.1f} s"
+    whole = max(0, round(seconds))
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 600:
+        return f"{whole // 60} min {whole % 60} s" if whole % 60 else f"{whole // 60} min"
+    minutes = round(whole / 60)
+    return f"{minutes} min" if minutes < 120 else f"{minutes // 60} h {minutes % 60} min"

@@ -16,9 +16,10 @@ import structlog
 
 from upsd.domain.plan import PlanPurpose, StepKind, StepState
 from upsd.domain.power import Event, Severity
+from upsd.shutdown.budget import critical_path_s
 from upsd.shutdown.engine import Engine
 from upsd.shutdown.journal import JournalError
-from upsd.shutdown.plan import recovery_plan, shutdown_plan, undo_plan
+from upsd.shutdown.plan import over_before, recovery_plan, shutdown_plan, undo_plan
 from upsd.shutdown.trigger import REQUESTED
 
 if TYPE_CHECKING:
@@ -27,9 +28,10 @@ if TYPE_CHECKING:
     from upsd.domain.plan import Plan, StepProgress
     from upsd.domain.power import Scalar
     from upsd.shutdown.engine import Performer
-    from upsd.shutdown.journal import Journal, Unfinished
+    from upsd.shutdown.journal import Journal
     from upsd.shutdown.learner import Learner
     from upsd.shutdown.plan import RackShape
+    from upsd.shutdown.records import Unfinished
 
 
 log = structlog.get_logger()
@@ -65,6 +67,8 @@ class Conductor:
         name_outage: gives a new outage its name.
         linger_s: how long after its end a shutdown may still be taken for under way.
         learner: remembers how long steps took; without it the plan goes by the settings.
+        figures: what is written of the battery beside every record.
+        settled: is called when what the journal tells may have come to its end.
     """
 
     def __init__(
@@ -81,6 +85,8 @@ class Conductor:
         name_outage: Callable[[], str],
         linger_s: float,
         learner: Learner | None = None,
+        figures: Callable[[], Mapping[str, Scalar]] = dict,
+        settled: Callable[[], None] = lambda: None,
     ) -> None:
         self._shape = shape
         self._performers = performers
@@ -93,6 +99,8 @@ class Conductor:
         self._name_outage = name_outage
         self._linger_s = linger_s
         self._learner = learner
+        self._figures = figures
+        self._settled = settled
         self._engine: Engine | None = None
         self._task: asyncio.Task[None] | None = None
         self._notes: set[asyncio.Task[None]] = set()
@@ -148,10 +156,11 @@ class Conductor:
         """Take up a shutdown that an earlier run of the daemon, in this boot, left unfinished."""
         self.outage, self.reason = unfinished.outage, unfinished.reason
         fields: dict[str, Scalar] = {"outage": unfinished.outage, "reason": unfinished.reason}
-        fields["steps_done"] = len(unfinished.ended)
+        over = over_before(self.plan, unfinished.tried, unfinished.ended)
+        fields["steps_done"] = len(over)
         self._emit(Event("shutdown_resumed", Severity.CRITICAL, fields))
         self._owed |= unfinished.began
-        self._switch(Phase.SHUTTING_DOWN, partial(self._shut_down, unfinished.outage, unfinished.ended))
+        self._switch(Phase.SHUTTING_DOWN, partial(self._shut_down, unfinished.outage, over))
         self._resumed = unfinished
 
     def mains_back(self) -> None:
@@ -194,8 +203,19 @@ class Conductor:
 
     def note_supply(self, lost_at: float | None) -> None:
         """Write down, for the next run, since when (loop time) the mains is away, or that it is back."""
-        record = {"record": "supply", "lost_at": lost_at, "boot_id": self._boot_id}
-        note = asyncio.create_task(self._record(record), name="note-supply")
+        now = asyncio.get_running_loop().time()
+        for_s = None if lost_at is None else round(now - lost_at, 1)
+        self.note({"record": "supply", "lost_at": lost_at, "for_s": for_s}, settles=lost_at is None)
+
+    def note(self, record: Mapping[str, Scalar], *, settles: bool = False) -> None:
+        """Write something down without waiting for it; `settles` if it may end what the journal tells."""
+
+        async def write() -> None:
+            await self._record(record)
+            if settles:
+                self._settled()
+
+        note = asyncio.create_task(write(), name="note")
         self._notes.add(note)
         note.add_done_callback(self._notes.discard)
 
@@ -227,7 +247,8 @@ class Conductor:
             self._settle(Phase.IDLE)
 
     async def _begin(self, outage: str) -> None:
-        await self._record({"record": "outage", "outage": outage, "reason": self.reason, "boot_id": self._boot_id})
+        expected_s = round(critical_path_s(self.plan), 1)
+        await self._record({"record": "outage", "outage": outage, "reason": self.reason, "expected_s": expected_s})
         await self._shut_down(outage, ())
 
     async def _shut_down(self, outage: str, ended: Collection[str]) -> None:
@@ -240,13 +261,14 @@ class Conductor:
         self._settle(Phase.FINISHED)
 
     async def _bring_back(self, plan: Plan, outage: str) -> None:
-        await self._record({"record": "undoing", "outage": outage})
+        await self._record({"record": "undoing", "outage": outage, "plan": plan.purpose.value})
         results = await self._run(plan, outage, ())
         bad = sorted(step for step, progress in results.items() if progress.state not in _GOOD)
         # An outage whose cordons could not be taken back stays open, so that the next start tries again.
         if not any(step.startswith("uncordon") for step in bad):
             how = "recovered" if plan.purpose is PlanPurpose.RECOVERY else "aborted"
             await self._record({"record": "closed", "outage": outage, "how": how})
+            self._settled()
             self._owed = frozenset()
             self._retry_at = math.inf
         else:
@@ -261,7 +283,7 @@ class Conductor:
         self.progress = {}
         self._engine = Engine(
             self._performers,
-            record=self._record,
+            record=partial(self._record_step, plan.purpose, outage),
             report=self._report,
             battery_end_at=self._battery_end_at,
             reserve_s=self._reserve_s,
@@ -303,9 +325,12 @@ class Conductor:
         if len(committed) == 1:
             self._emit(Event("point_of_no_return", Severity.CRITICAL, {"step": progress.step.id}))
 
+    async def _record_step(self, purpose: PlanPurpose, outage: str, record: Mapping[str, Scalar]) -> None:
+        await self._record({**record, "plan": purpose.value, "outage": outage})
+
     async def _record(self, record: Mapping[str, Scalar]) -> None:
         try:
-            await self._journal.append(record)
+            await self._journal.append({**record, "boot_id": self._boot_id, **self._figures()})
         except JournalError as error:
             if self.journal_problem is None:
                 self._emit(Event("journal_failed", Severity.CRITICAL, {"reason": str(error)}))

@@ -53,6 +53,8 @@ class StepContext:
     fulfilled: bool = False
     """Whether being cut off from now on is how the step ends well."""
     guard: asyncio.Timeout | None = None
+    done_before: frozenset[str] = frozenset()
+    """The steps that an earlier run of the daemon brought to their end."""
 
     @property
     def force_at(self) -> float:
@@ -109,6 +111,7 @@ class Engine:
         self._frontier = Frontier(Plan(PlanPurpose.SHUTDOWN, ()))
         self._follow_at = -math.inf
         self._running: dict[str, _Running] = {}
+        self._done_before: frozenset[str] = frozenset()
         self._abandoned: set[asyncio.Task[Outcome]] = set()
         self.committed = False
         """Whether a step has begun that can't be undone."""
@@ -119,6 +122,7 @@ class Engine:
         Cancelling this cancels what runs and starts nothing more.
         """
         self._frontier = Frontier(plan)
+        self._done_before = frozenset(ended)
         for step in plan.steps:
             state = StepState.DONE if step.id in ended else StepState.PENDING
             self._tell(StepProgress(step, state, "done before" if step.id in ended else ""))
@@ -143,7 +147,8 @@ class Engine:
         latest = self._latest_finishes(plan)
         for step in ready:
             deadline = deadline_at(step, now, latest[step.id])
-            context = StepContext(outage, deadline, now, step.minimum_s, partial(self._say, step))
+            say = partial(self._say, step)
+            context = StepContext(outage, deadline, now, step.minimum_s, say, done_before=self._done_before)
             running = _Running(step, context)
             self.committed = self.committed or step.commits
             self._tell(StepProgress(step, StepState.RUNNING, started_at=now, deadline_at=deadline))
@@ -169,7 +174,13 @@ class Engine:
 
     async def _perform(self, step: Step, context: StepContext) -> Outcome:
         await self._record(
-            {"record": "step", "step": step.id, "state": StepState.RUNNING.value, "commits": step.commits}
+            {
+                "record": "step",
+                "step": step.id,
+                "state": StepState.RUNNING.value,
+                "commits": step.commits,
+                "expected_s": round(step.expected_s, 1),
+            }
         )
         # A slow disk costs the plan time, but not the step: it still gets what it must have.
         context.started_at = asyncio.get_running_loop().time()
@@ -224,12 +235,14 @@ class Engine:
             await self._record_end(self._progress[running.step.id])
 
     async def _record_end(self, progress: StepProgress) -> None:
+        began, ended = progress.started_at, progress.ended_at
         await self._record(
             {
                 "record": "step",
                 "step": progress.step.id,
                 "state": progress.state.value,
                 "detail": progress.detail,
+                "seconds": None if began is None or ended is None else round(ended - began, 1),
                 "commits": progress.step.commits and progress.state is not StepState.LEFT_OUT,
             }
         )

@@ -115,6 +115,22 @@ def point_of_no_return(plan: Plan) -> str | None:
     return next((step.id for step in plan.steps if step.commits), None)
 
 
+def over_before(plan: Plan, tried: Collection[str], ended: Collection[str]) -> frozenset[str]:
+    """The steps that a shutdown which is taken up again does not try once more.
+
+    What ended well, and what had to be over for something that began: a node is not drained again once its machine was
+    told to go off. Only the outlets get a second chance, since without them nothing comes back.
+    """
+    given_up = {
+        need
+        for step in plan.steps
+        if step.id in tried
+        for need in step.needs
+        if not need.startswith(StepKind.OUTLET_CYCLE.value)
+    }
+    return frozenset(ended) | given_up
+
+
 def _cluster_steps(cluster: ClusterShape, nodes: list[str]) -> list[Step]:
     cordon = _step(
         StepKind.CORDON,

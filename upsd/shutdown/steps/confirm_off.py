@@ -40,7 +40,7 @@ class ConfirmOff:
         loop, machine = asyncio.get_running_loop(), self.machines[step.target]
         in_a_row: dict[PortAnswer, int] = {}
         asked_at, asked_again = context.started_at, False
-        heard_of = step.target in self.acknowledged
+        heard_of = step.target in self.acknowledged or not context.done_before.isdisjoint(step.needs)
         context.say("still up")
         while True:
             await asyncio.sleep(_POLL_S)

@@ -1,0 +1,170 @@
+"""What do the journal's records say? Lines in, what is unfinished out; pure, and never in error.
+
+A line is one JSON object with `record` (its kind) and `n` (its number, so that records that could only be kept
+elsewhere find their place again). Kinds and fields that this version does not know are left alone. Each record of a
+step says by itself to which outage it belongs: one lost line costs no more than itself.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from upsd.domain.power import Scalar
+
+    Record = Mapping[str, Scalar]
+
+UNKNOWN = "unknown"
+_UNDOING = frozenset({"abort", "recovery"})
+
+
+@dataclass(frozen=True, slots=True)
+class Unfinished:
+    """An outage that the journal does not show closed.
+
+    All are step ids: `began` is what has begun and is not undone yet, `tried` what has begun since the shutdown began
+    the last time, and `ended` what of that has ended with success; `called_off` is whether its undoing has begun.
+    """
+
+    outage: str
+    reason: str
+    boot_id: str
+    committed: bool = False
+    called_off: bool = False
+    began: frozenset[str] = frozenset()
+    ended: frozenset[str] = frozenset()
+    tried: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class Contents:
+    """What a journal held: its intact lines in order, how many were not, and whether its last one was only torn."""
+
+    lines: tuple[str, ...] = ()
+    damaged: int = 0
+    torn: bool = False
+
+
+def gather(main: Iterable[bytes], spare: Iterable[bytes] = ()) -> Contents:
+    """The intact lines of a journal and of its spare, each record once and in its place.
+
+    A last line without its end is what a kill leaves; anything else that is no record is damage.
+    """
+    lines, damaged, torn = _intact(main)
+    known = set(lines)
+    for line in _intact(spare)[0]:
+        if line not in known:
+            number = _number(line)
+            place = next((index for index, other in enumerate(lines) if _number(other) > number), len(lines))
+            lines.insert(place, line)
+    return Contents(tuple(dict.fromkeys(lines)), damaged, torn)
+
+
+def next_number(lines: Iterable[str]) -> int:
+    """The number of the record after these."""
+    return 1 + max(map(_number, lines), default=-1)
+
+
+def records_in(lines: Iterable[str]) -> list[Record]:
+    """The records themselves."""
+    return [record for line in lines if (record := _record(line)) is not None]
+
+
+def replay(lines: Iterable[str]) -> Unfinished | None:
+    """The outage that the records leave unfinished, if there is one."""
+    outage: Unfinished | None = None
+    for record in records_in(lines):
+        try:
+            outage = _replay_one(outage, record)
+        except (ValueError, KeyError, TypeError):
+            continue  # what it should say is not there
+    return outage
+
+
+def replay_lost_at(lines: Iterable[str], boot_id: str) -> float | None:
+    """Since when the mains is away, as far as this boot has written down (its loop time); `None` while it is there."""
+    lost_at: Scalar = None
+    for record in records_in(lines):
+        if record["record"] == "supply" and "lost_at" in record:
+            lost_at = record["lost_at"] if record.get("boot_id") == boot_id else None
+    return lost_at if isinstance(lost_at, float | int) and not isinstance(lost_at, bool) else None
+
+
+def is_over(lines: Sequence[str], boot_id: str) -> bool:
+    """Whether nothing that the records tell of goes on: no outage is unfinished, and the mains is there."""
+    return replay(lines) is None and replay_lost_at(lines, boot_id) is None
+
+
+def _replay_one(outage: Unfinished | None, record: Mapping[str, Scalar]) -> Unfinished | None:
+    match record["record"]:
+        case "outage":
+            # What an outage before it began and nobody has undone yet is still to be undone.
+            began = outage.began if outage else frozenset()
+            return Unfinished(str(record["outage"]), str(record["reason"]), str(record["boot_id"]), began=began)
+        case "closed":
+            return None
+        case "undoing" if outage:
+            return _undoing(outage)
+        case "step":
+            return _replay_step(outage, record)
+    return outage
+
+
+def _replay_step(outage: Unfinished | None, record: Mapping[str, Scalar]) -> Unfinished | None:
+    step, state = str(record["step"]), record["state"]
+    undoes = record.get("plan") in _UNDOING
+    name = record.get("outage")
+    if undoes:
+        outage = _undoing(outage) if outage else None
+    elif outage is None or (name is not None and name != outage.outage):
+        # The line that began it is lost.
+        began = outage.began if outage else frozenset()
+        outage = Unfinished(str(name or UNKNOWN), UNKNOWN, str(record.get("boot_id", UNKNOWN)), began=began)
+    if outage is None or state == "left-out":
+        return outage  # nothing was begun that would have to be undone
+    return replace(
+        outage,
+        committed=outage.committed or bool(record.get("commits")),
+        began=outage.began | {step},
+        tried=outage.tried if undoes else outage.tried | {step},
+        ended=outage.ended | {step} if state in {"done", "forced"} and not undoes else outage.ended,
+    )
+
+
+def _undoing(outage: Unfinished) -> Unfinished:
+    # A shutdown that is taken up again after this must do everything again.
+    return replace(outage, ended=frozenset(), tried=frozenset(), committed=False, called_off=True)
+
+
+def _intact(raw: Iterable[bytes]) -> tuple[list[str], int, bool]:
+    lines: list[str] = []
+    damaged, torn = 0, False
+    for line in raw:
+        if not line.strip():
+            continue
+        damaged += torn
+        text = line.decode(errors="surrogateescape").strip()
+        intact = _record(text) is not None
+        if intact:
+            lines.append(text)
+        torn = not intact and not line.endswith(b"\n")
+        damaged += not intact and not torn
+    return lines, damaged, torn
+
+
+def _record(line: str) -> Record | None:
+    try:
+        line.encode()  # bytes that are no text were let through until here
+        record = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    return record if isinstance(record, dict) and isinstance(record.get("record"), str) else None
+
+
+def _number(line: str) -> int:
+    number = (_record(line) or {}).get("n")
+    return number if isinstance(number, int) else -1
