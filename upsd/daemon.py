@@ -103,6 +103,7 @@ class Daemon:
             outlets=UpsOutlets(self._operations, self._fitting_profile),
             cluster=self._cluster,
             identity=self._identity,
+            battery=lambda: self._supervisor.battery_level(self._loop.time()),
         )
         boot_id = _boot_id()
         self._conductor = Conductor(
@@ -115,9 +116,11 @@ class Daemon:
             reserve_s=settings.battery.reserve,
             boot_id=boot_id,
             linger_s=settings.ups.outlet_off_delay + _LINGER_S,
+            closed=rack.workloads.forget,
             name_outage=lambda: f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{uuid.uuid4().hex[:4]}",
         )
         self._unfinished, lost_at = self._load_journal(boot_id)
+        rack.workloads.before = self._unfinished.workloads if self._unfinished else None
         self._supervisor = Supervisor(
             shapes.supervisor_rules(settings),
             self._conductor,

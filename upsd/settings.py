@@ -20,6 +20,8 @@ from upsd.settings_types import (
     Command,
     Duration,
     Host,
+    Ipv4,
+    MacAddress,
     MachineName,
     Percent,
     Port,
@@ -49,6 +51,7 @@ __all__ = [
     "MqttSettings",
     "NasSettings",
     "PowerSettings",
+    "RecoverySettings",
     "Settings",
     "SettingsError",
     "ShutdownSettings",
@@ -118,6 +121,16 @@ class ShutdownSettings(Section):
     shutdown_imminent: bool = True
 
 
+class RecoverySettings(Section):
+    """How everything is brought back."""
+
+    battery_limit: Duration = 14400.0  # then it goes on with a battery that is still too weak
+    boot_expected: Duration = 60.0
+    boot_limit: Duration = 300.0
+    workloads_limit: Duration = 300.0
+    wake_address: Ipv4 = "255.255.255.255"
+
+
 class KubernetesSettings(Section):
     """The k3s API."""
 
@@ -158,6 +171,7 @@ class WorkerSettings(Section):
     poweroff_command: Text = "sudo -n systemctl poweroff"
     poweroff_expected: Duration = 20.0
     poweroff_limit: Duration = 120.0
+    mac: MacAddress | None = Field(default=None, examples=["dc:a6:32:01:02:03"])  # None: it can't be woken
 
 
 class NasSettings(Section):
@@ -177,6 +191,7 @@ class NasSettings(Section):
     poweroff_command: Text | None = Field(default=None, examples=["sudo -n systemctl poweroff"])  # None: left running
     poweroff_expected: Duration = 40.0
     poweroff_limit: Duration = 120.0
+    mac: MacAddress | None = Field(default=None, examples=["dc:a6:32:01:02:14"])  # None: it can't be woken
 
     @field_validator("poweroff_command")
     @classmethod
@@ -184,6 +199,13 @@ class NasSettings(Section):
         if command is not None and info.data.get("host", "") is None:
             raise ValueError("needs to know where to run; add host, the address of the NAS")
         return command
+
+    @field_validator("mac")
+    @classmethod
+    def _goes_off_first(cls, mac: str | None, info: ValidationInfo) -> str | None:
+        if mac is not None and info.data.get("poweroff_command", "") is None:
+            raise ValueError("is of no use for a NAS that upsd does not power off; add poweroff_command")
+        return mac
 
 
 class LoadSettings(Section):
@@ -241,6 +263,7 @@ class Settings(BaseSettings):
     power: PowerSettings = PowerSettings()
     battery: BatterySettings = BatterySettings()
     shutdown: ShutdownSettings = ShutdownSettings()
+    recovery: RecoverySettings = RecoverySettings()
     ssh: SshSettings = SshSettings()
     master: MasterSettings
     workers: tuple[WorkerSettings, ...] = ()

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from upsd.power import PowerView, mains_lost, observe, tick
 from upsd.shutdown.budget import critical_path_s
 from upsd.shutdown.conductor import Phase
+from upsd.shutdown.floor import BatteryLevel, floor_s
 from upsd.shutdown.trigger import Supply, Trigger, evaluate, starts_in_s
 from upsd.status import Snapshot
 from upsd.ups import battery
@@ -140,6 +141,15 @@ class Supervisor:
             low_s = min(low_s, max(self._ends) - now)
         low_s = max(0.0, min(low_s, self._low_end - now))
         return replace(estimate, low_s=low_s, expected_s=max(estimate.expected_s, low_s))
+
+    def battery_level(self, now: float) -> BatteryLevel:
+        """Whether the battery carries a boot and a shutdown of the whole rack, if the mains goes now."""
+        rules, reading = self._rules.trigger, self.view.reading
+        need_s = floor_s(
+            self._conductor.recovery, self._conductor.plan, margin_s=rules.margin_s, reserve_s=rules.reserve_s
+        )
+        full = self.view.on_mains and reading is not None and reading.charged
+        return BatteryLevel(low_s=self.runtime(now).low_s, floor_s=need_s, full=full)
 
     def _estimate(self, now: float) -> RuntimeEstimate:
         fresh = None if self.view.silent else self.view.reading

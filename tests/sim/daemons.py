@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING
 
 from hardware_sim.memory_rack import MASTER, MemoryRack
 from upsd.shutdown.conductor import Conductor, Phase
+from upsd.shutdown.floor import AMPLE, BatteryLevel
 from upsd.shutdown.journal import JournalError, Unfinished, replay
 from upsd.shutdown.plan import ClusterShape, HostShape, RackShape, StorageShape
 from upsd.shutdown.steps import Rack, RemoteMachine, performers
+from upsd.shutdown.workloads import WorkloadMemory
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -71,26 +73,31 @@ class Daemon:
     journal: MemoryJournal = field(default_factory=MemoryJournal)
     battery_end_at: Callable[[], float] = lambda: float("inf")
     events: list[Event] = field(default_factory=list)
+    level: BatteryLevel = AMPLE
     conductor: Conductor = field(init=False)
     _changed: asyncio.Event = field(default_factory=asyncio.Event)
 
     def __post_init__(self) -> None:
         """Wire the rooms."""
-        table = performers(
-            Rack(
-                emit=self.events.append,
-                outlets=self.rack.outlets,
-                outlet_off_delay_s=120,
-                outlet_restore_delay_min=1,
-                local_host=self.rack.local_host,
-                machines={name: RemoteMachine(host, "poweroff") for name, host in self.rack.hosts.items()},
-                cluster=self.rack.cluster,
-                storage=self.rack.storage,
-            )
+        unfinished = self.journal.unfinished()
+        parts = Rack(
+            emit=self.events.append,
+            outlets=self.rack.outlets,
+            outlet_off_delay_s=120,
+            outlet_restore_delay_min=1,
+            local_host=self.rack.local_host,
+            machines={
+                name: RemoteMachine(host, "poweroff", host if host.wakes else None)
+                for name, host in self.rack.hosts.items()
+            },
+            cluster=self.rack.cluster,
+            storage=self.rack.storage,
+            battery=lambda: self.level,
+            workloads=WorkloadMemory(unfinished.workloads if unfinished else None),
         )
         self.conductor = Conductor(
             shape_of(self.rack),
-            table,
+            performers(parts),
             journal=self.journal,
             emit=self.events.append,
             changed=self._changed.set,
@@ -98,6 +105,7 @@ class Daemon:
             reserve_s=0.0,
             boot_id="b1",
             linger_s=60.0,
+            closed=parts.workloads.forget,
             name_outage=lambda: f"o{asyncio.get_running_loop().time():.0f}",
         )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -12,9 +13,11 @@ from hardware_sim.virtual_time import VirtualTimeLoop
 from upsd.domain.power import Reading
 from upsd.power import PowerRules
 from upsd.shutdown.conductor import Conductor
+from upsd.shutdown.journal import replay, replay_lost_at
 from upsd.shutdown.plan import ClusterShape, HostShape, RackShape, StorageShape
 from upsd.shutdown.steps import Rack, RemoteMachine, performers
 from upsd.shutdown.trigger import TriggerRules
+from upsd.shutdown.workloads import WorkloadMemory
 from upsd.supervisor import Supervisor, SupervisorRules
 from upsd.ups.battery import BatteryFacts
 
@@ -52,6 +55,7 @@ class Outage:
     silent_until: float = float("inf")
     unfinished: Unfinished | None = None
     lost_at: float | None = None
+    boot_id: str = "boot"
     events: list[Event] = field(default_factory=list)
     journal: Notes = field(default_factory=Notes)
 
@@ -65,27 +69,31 @@ class Outage:
             storage=StorageShape("nas", 5.0, 30.0, None),
             outlet_off_delay_s=90,
         )
+        parts = Rack(
+            emit=self.events.append,
+            outlets=self.world,
+            outlet_off_delay_s=90,
+            outlet_restore_delay_min=1,
+            local_host=self.world,
+            battery=lambda: self.supervisor.battery_level(asyncio.get_running_loop().time()),
+            machines={
+                name: RemoteMachine(host, "poweroff", host if host.wakes else None) for name, host in rack.hosts.items()
+            },
+            cluster=rack.cluster,
+            storage=rack.storage,
+            workloads=WorkloadMemory(self.unfinished.workloads if self.unfinished else None),
+        )
         self.conductor = Conductor(
             shape,
-            performers(
-                Rack(
-                    emit=self.events.append,
-                    outlets=self.world,
-                    outlet_off_delay_s=90,
-                    outlet_restore_delay_min=1,
-                    local_host=self.world,
-                    machines={name: RemoteMachine(host, "poweroff") for name, host in rack.hosts.items()},
-                    cluster=rack.cluster,
-                    storage=rack.storage,
-                )
-            ),
+            performers(parts),
             journal=self.journal,
             emit=self.events.append,
             changed=lambda: None,
             battery_end_at=lambda: self.supervisor.battery_end_at(asyncio.get_running_loop().time()),
             reserve_s=self.trigger.reserve_s,
-            boot_id="boot",
+            boot_id=self.boot_id,
             linger_s=240.0,
+            closed=parts.workloads.forget,
             name_outage=lambda: "outage-1",
         )
         self.supervisor = Supervisor(
@@ -100,7 +108,7 @@ class Outage:
             emit=self.events.append,
             unfinished=self.unfinished,
             lost_at=self.lost_at,
-            boot_id="boot",
+            boot_id=self.boot_id,
             now=asyncio.get_running_loop().time(),
         )
 
@@ -112,6 +120,14 @@ class Outage:
                 self.supervisor.hear(reading_of(self.world, loop.time()))
             self.supervisor.tick(loop.time())
             await asyncio.sleep(1.0)
+
+    def next_run(self, boot_id: str) -> Outage:
+        """The daemon's next run, on the same world and journal."""
+        unfinished = replay(json.dumps(dict(record)) for record in self.journal.records)
+        lost_at = replay_lost_at((json.dumps(dict(record)) for record in self.journal.records), boot_id)
+        return Outage(
+            self.world, self.trigger, unfinished=unfinished, lost_at=lost_at, boot_id=boot_id, journal=self.journal
+        )
 
     def names(self) -> list[str]:
         """The names of the events, in order."""

@@ -91,6 +91,19 @@ async def test_what_was_appended_is_there_after_a_restart(journal: FileJournal, 
     )
 
 
+def test_what_ran_before_the_first_outage_is_remembered_until_it_is_closed() -> None:
+    """A second outage in the recovery changes nothing of it, and a damaged record nothing at all."""
+    counted: dict[str, Scalar] = {"record": "workloads", "pods": '{"web/nginx": 3}'}
+    torn: dict[str, Scalar] = {"record": "workloads", "pods": '{"web'}
+    second = {**OUTAGE, "outage": "o2", "boot_id": "b2"}
+    found = replay(as_lines([OUTAGE, counted, *STORY[1:], UNDOING, second, torn]))
+    assert found is not None
+    assert (found.outage, found.workloads) == ("o2", {"web/nginx": 3})
+    fresh = replay(as_lines([OUTAGE, counted, CLOSED, second]))
+    assert fresh is not None
+    assert fresh.workloads is None
+
+
 async def test_a_closed_outage_is_not_unfinished(journal: FileJournal) -> None:
     """Nothing is taken up again that was brought to its end."""
     for record in (*STORY, CLOSED):

@@ -181,9 +181,9 @@ def test_no_plan_that_brings_back_passes_a_point_of_no_return(shape: RackShape) 
     [
         (set(), []),
         ({"announce"}, []),
-        ({"announce", "cordon"}, ["uncordon"]),
-        ({"announce", "cordon", "drain pi4-a"}, ["uncordon"]),
-        ({"announce", "cordon", "drain k3s-master", "unmount nas"}, ["wait-storage nas", "uncordon"]),
+        ({"announce", "cordon"}, ["uncordon", "workloads"]),
+        ({"announce", "cordon", "drain pi4-a"}, ["uncordon", "workloads"]),
+        ({"announce", "cordon", "drain k3s-master", "unmount nas"}, ["wait-storage nas", "uncordon", "workloads"]),
         ({"announce", "unmount nas"}, ["wait-storage nas"]),
     ],
 )
@@ -194,18 +194,42 @@ def test_an_abort_undoes_exactly_what_began(began: set[str], undone: list[str]) 
     assert plan.purpose is PlanPurpose.ABORT
 
 
-def test_the_recovery_waits_for_the_nas_and_the_nodes_before_it_uncordons() -> None:
-    """Pods that start find their volumes."""
+def test_the_recovery_comes_in_the_order_in_which_one_needs_the_other() -> None:
+    """Battery, NAS, workers, nodes; and pods that start find their volumes and their machine."""
+    plan = recovery_plan(replace(RACK, storage=replace(NAS, host=HostShape("nas", 40, 120))))
+    assert ids(plan) == [
+        "wait-battery",
+        "wait-host nas",
+        "wait-storage nas",
+        "wait-host pi4-a",
+        "wait-host pi4-b",
+        "wait-ready",
+        "uncordon",
+        "workloads",
+    ]
+    for number, step in enumerate(plan.steps):
+        others = {"wait-host pi4-a"} if step.id == "wait-host pi4-b" else set()
+        assert before(plan, step.id) == set(ids(plan)[:number]) - others
+
+
+@given(shapes)
+def test_nothing_is_brought_back_before_the_battery_carries_it(shape: RackShape) -> None:
+    """In any rack."""
+    plan = recovery_plan(shape)
+    assert all("wait-battery" in before(plan, step) for step in ids(plan)[1:])
+
+
+def test_a_dead_worker_does_not_keep_the_others_from_being_waited_for() -> None:
+    """Each is waited for by itself, within its limit."""
     plan = recovery_plan(RACK)
-    assert ids(plan) == ["wait-storage nas", "wait-ready", "uncordon"]
-    assert before(plan, "uncordon") == {"wait-storage nas", "wait-ready"}
+    assert "wait-host pi4-a" not in before(plan, "wait-host pi4-b")
 
 
 def test_a_rack_of_nothing_but_a_master_has_a_plan() -> None:
     """The thinnest rack still announces, schedules its outlets and goes off."""
     plan = shutdown_plan(replace(RACK, workers=(), cluster=None, storage=None))
     assert ids(plan) == ["announce", "outlet-cycle", "host-poweroff k3s-master"]
-    assert recovery_plan(replace(RACK, workers=(), cluster=None, storage=None)).steps == ()
+    assert ids(recovery_plan(replace(RACK, workers=(), cluster=None, storage=None))) == ["wait-battery"]
 
 
 def test_a_forced_drain_has_time_for_the_grace_of_its_deletions() -> None:

@@ -475,3 +475,40 @@ def test_a_number_in_quotes_is_text_in_the_file_and_a_number_in_the_environment(
     text = '[master]\nname = "m"\nwatts = "25"\n'
     assert problems(path, text) == ("master.watts: is a number in quotes, which is text; write it without them",)
     assert load(path, MASTER, {"UPSD_MASTER__WATTS": "30", "UPSD_UPS__POLL_INTERVAL": "2"}).master.watts == 30
+
+
+@pytest.mark.parametrize("written", ["DC:A6:32:01:02:03", "dc-a6-32-01-02-03", "dca6.3201.0203", "dca632010203"])
+def test_a_mac_address_is_taken_as_people_write_it(path: Path, written: str) -> None:
+    """Tools print it in many ways; it is one machine."""
+    settings = load(path, RACK.replace("[kubernetes]", f'mac = "{written}"\n[kubernetes]'))
+    assert settings.workers[1].mac == "dc:a6:32:01:02:03"
+    assert settings.workers[0].mac is None
+
+
+@pytest.mark.parametrize(
+    ("written", "why"),
+    [
+        ("dc:a6:32:01:02", "is no MAC address; write it like dc:a6:32:01:02:03"),
+        ("dc:a6:32:01:02:0g", "is no MAC address; write it like dc:a6:32:01:02:03"),
+        ("ff:ff:ff:ff:ff:ff", "is the MAC address of no machine; `ip link` on it shows its own, after link/ether"),
+        ("00:00:00:00:00:00", "is the MAC address of no machine; `ip link` on it shows its own, after link/ether"),
+    ],
+)
+def test_a_mac_address_that_wakes_nobody_is_refused(path: Path, written: str, why: str) -> None:
+    """A machine would stay off, and nobody would know why."""
+    (problem,) = problems(path, RACK.replace("[kubernetes]", f'mac = "{written}"\n[kubernetes]'))
+    assert problem.endswith(why)
+
+
+def test_a_nas_that_is_not_powered_off_is_not_woken(path: Path) -> None:
+    """Its mac would promise something that never happens."""
+    nas = '[nas]\nmount = "/mnt/nas"\nwatts = 18\nhost = "192.168.7.20"\nmac = "dc:a6:32:01:02:14"\n'
+    (problem,) = problems(path, RACK + nas)
+    assert "add poweroff_command" in problem
+    assert load(path, RACK + nas + 'poweroff_command = "poweroff"\n').nas
+
+
+def test_wake_on_lan_goes_to_an_address_and_not_to_a_name(path: Path) -> None:
+    """In an outage there may be no name server."""
+    (problem,) = problems(path, RACK + '[recovery]\nwake_address = "lan.example"\n')
+    assert problem.endswith("is no IPv4 address; write one like 192.168.7.255")

@@ -62,6 +62,7 @@ class Conductor:
         boot_id: tells this boot of the machine from others.
         name_outage: gives a new outage its name.
         linger_s: how long after its end a shutdown may still be taken for under way.
+        closed: is called when an outage is over and everything is back.
     """
 
     def __init__(
@@ -77,6 +78,7 @@ class Conductor:
         boot_id: str,
         name_outage: Callable[[], str],
         linger_s: float,
+        closed: Callable[[], None] = lambda: None,
     ) -> None:
         self._shape = shape
         self._performers = performers
@@ -88,6 +90,7 @@ class Conductor:
         self._boot_id = boot_id
         self._name_outage = name_outage
         self._linger_s = linger_s
+        self._closed = closed
         self._engine: Engine | None = None
         self._task: asyncio.Task[None] | None = None
         self._notes: set[asyncio.Task[None]] = set()
@@ -97,6 +100,7 @@ class Conductor:
         self._retry_at, self._retry_outage = math.inf, ""
         self.journal_problem: str | None = None
         self.plan: Plan = shutdown_plan(shape)
+        self.recovery: Plan = recovery_plan(shape)
         self.phase = Phase.IDLE
         self.outage: str | None = None
         self.reason = ""
@@ -165,19 +169,25 @@ class Conductor:
             self.undo(self._retry_outage, ())
 
     def undo(self, outage: str, began: Collection[str]) -> None:
-        """Undo a shutdown that has not passed its point of no return."""
-        self.outage = outage
+        """Undo a shutdown that has not passed its point of no return.
+
+        What an outage before it has powered off and nobody has brought back yet takes a whole recovery.
+        """
         self._owed |= frozenset(began)
+        if any(step.commits for step in self.plan.steps if step.id in self._owed):
+            self.recover(outage)
+            return
+        self.outage = outage
         self._emit(Event("shutdown_aborted", Severity.WARNING, {"outage": outage}))
         plan = undo_plan(self.plan, self._owed, self._shape)
         self._switch(Phase.ABORTING, partial(self._bring_back, plan, outage))
 
     def recover(self, outage: str) -> None:
-        """Bring everything back after a boot."""
+        """Bring everything back, after a boot or a shutdown that left this machine up."""
         self.outage = outage
         self._owed = frozenset(step.id for step in self.plan.steps)
         self._emit(Event("recovery_started", Severity.INFO, {"outage": outage}))
-        self._switch(Phase.RECOVERING, partial(self._bring_back, recovery_plan(self._shape), outage))
+        self._switch(Phase.RECOVERING, partial(self._bring_back, self.recovery, outage))
 
     def note_supply(self, lost_at: float | None) -> None:
         """Write down, for the next run, since when (loop time) the mains is away, or that it is back."""
@@ -231,6 +241,7 @@ class Conductor:
             await self._record({"record": "closed", "outage": outage, "how": how})
             self._owed = frozenset()
             self._retry_at = math.inf
+            self._closed()
         else:
             self._retry_at, self._retry_outage = asyncio.get_running_loop().time() + _RETRY_S, outage
         name = "recovery_finished" if plan.purpose is PlanPurpose.RECOVERY else "abort_finished"
@@ -245,7 +256,8 @@ class Conductor:
             self._performers,
             record=self._record,
             report=self._report,
-            battery_end_at=self._battery_end_at,
+            # To bring back may take all the time it needs: if the mains goes again, a trigger calls it off.
+            battery_end_at=self._battery_end_at if plan.purpose is PlanPurpose.SHUTDOWN else lambda: math.inf,
             reserve_s=self._reserve_s,
         )
         return await self._engine.run(plan, outage=outage, ended=ended)

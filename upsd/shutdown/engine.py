@@ -48,6 +48,8 @@ class StepContext:
     started_at: float
     minimum_s: float
     say: Callable[[str], None]
+    record: Callable[[Mapping[str, Scalar]], Awaitable[None]]
+    """Makes a record durable, as far as the disk lets it."""
     fulfilled: bool = False
     """Whether being cut off from now on is how the step ends well."""
     guard: asyncio.Timeout | None = None
@@ -135,7 +137,7 @@ class Engine:
         latest = self._latest_finishes(plan)
         for step in self._ready(plan):
             deadline = deadline_at(step, now, latest[step.id])
-            context = StepContext(outage, deadline, now, step.minimum_s, partial(self._say, step))
+            context = StepContext(outage, deadline, now, step.minimum_s, partial(self._say, step), self._record)
             running = _Running(step, context)
             self.committed = self.committed or step.commits
             self._tell(StepProgress(step, StepState.RUNNING, started_at=now, deadline_at=deadline))

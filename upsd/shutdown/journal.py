@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol
 
 from upsd.domain.plan import StepState
+from upsd.shutdown import workloads
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -33,7 +34,7 @@ class JournalError(Exception):
 class Unfinished:
     """An outage that the journal does not show closed.
 
-    `began` and `ended` are step ids, the ended ones with success.
+    `began` and `ended` are step ids, the ended ones with success; `workloads` is what ran before the first cordon.
     """
 
     outage: str
@@ -42,6 +43,7 @@ class Unfinished:
     committed: bool = False
     began: frozenset[str] = frozenset()
     ended: frozenset[str] = frozenset()
+    workloads: Mapping[str, int] | None = None
 
 
 class Journal(Protocol):
@@ -80,13 +82,15 @@ def _replay_one(outage: Unfinished | None, record: Mapping[str, str]) -> Unfinis
     match record["record"]:
         case "outage":
             # What an outage before it began and nobody has undone yet is still to be undone.
-            began = outage.began if outage else frozenset()
-            return Unfinished(record["outage"], record["reason"], record["boot_id"], began=began)
+            opened = Unfinished(record["outage"], record["reason"], record["boot_id"])
+            return replace(opened, began=outage.began, workloads=outage.workloads) if outage else opened
         case "closed":
             return None
         case "undoing" if outage:
             # A shutdown that is taken up again after this must do everything again.
             return replace(outage, ended=frozenset(), committed=False)
+        case "workloads" if outage:
+            return replace(outage, workloads=workloads.from_text(record["pods"]))
         case "step" if outage:
             step, state = record["step"], StepState(record["state"])
             if state is StepState.LEFT_OUT:
