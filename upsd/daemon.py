@@ -35,6 +35,7 @@ from upsd.settings_advice import advise
 from upsd.shutdown.budget import describe
 from upsd.shutdown.conductor import Conductor, Phase
 from upsd.shutdown.journal import FileJournal, JournalError
+from upsd.shutdown.missing import complaints, look_for
 from upsd.shutdown.steps import performers
 from upsd.status import StatusBoard
 from upsd.supervisor import Supervisor
@@ -106,6 +107,7 @@ class Daemon:
             battery=lambda: self._supervisor.battery_level(self._loop.time()),
         )
         boot_id = _boot_id()
+        self._machines = rack.machines
         self._conductor = Conductor(
             shapes.rack_shape(settings),
             performers(rack),
@@ -151,7 +153,8 @@ class Daemon:
             refresh=self._surfaces.refresh,
         )
         async with control, asyncio.TaskGroup() as group:
-            tasks = {"readings": self._read, "ticks": self._tick}
+            tasks: dict[str, Callable[[], Awaitable[None]]] = {"readings": self._read, "ticks": self._tick}
+            tasks["missing"] = partial(look_for, self._conductor.missing, self._machines, self._surfaces.emit)
             if self._publisher:
                 tasks["mqtt"] = self._publisher.run
             if self._cluster and not self._unfinished:
@@ -261,6 +264,7 @@ class Daemon:
             self._publisher_trouble or (self._publisher and self._publisher.trouble),
             *(self._identity.warnings() if self._identity else ()),
             *self._surfaces.complaints(),
+            *complaints(self._conductor.missing, self._machines),
             *self._advice,
         ]
         return tuple(trouble for trouble in found if trouble)

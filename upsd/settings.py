@@ -54,6 +54,7 @@ __all__ = [
     "RecoverySettings",
     "Settings",
     "SettingsError",
+    "SheddingSettings",
     "ShutdownSettings",
     "SshSettings",
     "UpsSettings",
@@ -119,6 +120,22 @@ class ShutdownSettings(Section):
     silence: Duration | None = Field(default=None, examples=["30s"])  # of the UPS, on battery
     battery_low: bool = True
     shutdown_imminent: bool = True
+
+
+class SheddingSettings(Section):
+    """A group of workers that goes off early, so that the battery lasts longer for the rest."""
+
+    name: MachineName = Field(examples=["extras"])
+    workers: Annotated[list[MachineName], Field(min_length=1)] = Field(examples=[["pi3", "bananapi"]])
+    on_battery: Duration | None = Field(default=None, examples=["2min"])
+    runtime: Duration | None = Field(default=None, examples=["15min"], validate_default=True)
+
+    @field_validator("runtime")
+    @classmethod
+    def _ever_goes(cls, runtime: float | None, info: ValidationInfo) -> float | None:
+        if runtime is None and info.data.get("on_battery", 0.0) is None:
+            raise ValueError("is missing, and on_battery is too; set one of them, or the group never goes off")
+        return runtime
 
 
 class RecoverySettings(Section):
@@ -269,6 +286,7 @@ class Settings(BaseSettings):
     workers: tuple[WorkerSettings, ...] = ()
     nas: NasSettings | None = None
     loads: tuple[LoadSettings, ...] = ()
+    shedding: tuple[SheddingSettings, ...] = ()
     kubernetes: KubernetesSettings | None = None
     mqtt: MqttSettings | None = None
     control: ControlSettings = ControlSettings()
@@ -333,6 +351,24 @@ class Settings(BaseSettings):
         if twice:
             raise ValidationError.from_exception_data(cls.__name__, twice)
         return value
+
+    @field_validator("shedding")
+    @classmethod
+    def _sheds_each_worker_once(
+        cls, groups: tuple[SheddingSettings, ...], info: ValidationInfo
+    ) -> tuple[SheddingSettings, ...]:
+        known = {worker.name for worker in info.data.get("workers", ())}
+        taken: dict[str, str] = {}
+        for group in groups:
+            for name in group.workers:
+                if "workers" in info.data and name not in known:
+                    raise ValueError(f'"{name}" in group {group.name} is no worker; name one of the [[workers]]')
+                if name in taken:
+                    raise ValueError(f'"{name}" is in the groups {taken[name]} and {group.name}; keep one of them')
+                taken[name] = group.name
+        if len({group.name for group in groups}) < len(groups):
+            raise ValueError("two groups have the same name; give every group its own")
+        return groups
 
 
 def _machines(value: object) -> list[tuple[tuple[int, ...], Machine]]:

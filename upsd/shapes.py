@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from upsd.power import PowerRules
 from upsd.shutdown.plan import ClusterShape, HostShape, RackShape, RecoveryShape, StorageShape
+from upsd.shutdown.shedding import ShedGroup
 from upsd.shutdown.trigger import TriggerRules
 from upsd.supervisor import SupervisorRules
 from upsd.ups.battery import BatteryFacts
@@ -62,6 +63,15 @@ def supervisor_rules(settings: Settings) -> SupervisorRules:
             shutdown_imminent=settings.shutdown.shutdown_imminent,
         ),
         watts={machine.name: machine.watts for machine in settings.machines},
+        shedding=tuple(
+            ShedGroup(
+                name=group.name,
+                workers=tuple(group.workers),
+                on_battery_s=group.on_battery,
+                runtime_s=group.runtime,
+            )
+            for group in settings.shedding
+        ),
     )
 
 

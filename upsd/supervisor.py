@@ -11,9 +11,11 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from upsd.power import PowerView, mains_lost, observe, tick
+from upsd.shutdown import shedding
 from upsd.shutdown.budget import critical_path_s
 from upsd.shutdown.conductor import Phase
 from upsd.shutdown.floor import BatteryLevel, floor_s
+from upsd.shutdown.shedding import Shedding
 from upsd.shutdown.trigger import Supply, Trigger, evaluate, starts_in_s
 from upsd.status import Snapshot
 from upsd.ups import battery
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
     from upsd.power import PowerRules
     from upsd.shutdown.conductor import Conductor
     from upsd.shutdown.journal import Unfinished
+    from upsd.shutdown.shedding import ShedGroup
     from upsd.shutdown.trigger import TriggerRules
     from upsd.ups.battery import BatteryFacts
 
@@ -40,6 +43,7 @@ class SupervisorRules:
     power: PowerRules
     trigger: TriggerRules
     watts: Mapping[str, float]
+    shedding: tuple[ShedGroup, ...] = ()
 
 
 class Supervisor:
@@ -76,7 +80,7 @@ class Supervisor:
         self._lost_before = lost_at
         self._boot_id = boot_id
         self._started_at = now
-        self._trigger = Trigger()
+        self._trigger, self._shedding = Trigger(), Shedding()
         self._charge = battery.Charge(at=now)
         self._ends = (-math.inf, -math.inf)
         self._low_end = math.inf
@@ -197,12 +201,18 @@ class Supervisor:
     def _pull_trigger(self, now: float) -> None:
         supply = self._supply(now)
         if supply is None or not self._conductor.may_start:
-            self._trigger = Trigger()
+            self._trigger, self._shedding = Trigger(), Shedding()
             return
         self._trigger = evaluate(supply, self._rules.trigger, self._trigger)
         if self._trigger.reason:
             unfinished, self._unfinished = self._unfinished, None
             self._conductor.start(self._trigger.reason, owed=unfinished.began if unfinished else ())
+            return
+        gone = self._conductor.shedding
+        self._shedding = shedding.evaluate(self._rules.shedding, supply, self._shedding, gone)
+        if due := self._shedding.due:
+            workers = [worker for group in due for worker in group.workers]
+            self._conductor.shed(workers, ", ".join(group.name for group in due))
 
     def _settle_unfinished(self, unfinished: Unfinished, now: float) -> None:
         """Act on what the journal left open, but never without a live reading that confirms it."""
@@ -212,7 +222,7 @@ class Supervisor:
         if this_boot and (self.view.confirmed or (unfinished.committed and (on_mains or blind))):
             self._conductor.resume(unfinished)
         elif this_boot and on_mains:
-            self._conductor.undo(unfinished.outage, unfinished.began)
+            self._conductor.undo(unfinished.outage, unfinished.began, unfinished.shed)
         elif on_mains:
             self._conductor.recover(unfinished.outage)
         else:

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from hardware_sim.memory_world import MemoryWorld
     from upsd.domain.power import Event, Scalar
     from upsd.shutdown.journal import Unfinished
+    from upsd.shutdown.shedding import ShedGroup
 
 WORKERS = ("pi4-a", "pi4-b", "pi3")
 WORKER_W = 7.0
@@ -56,6 +57,7 @@ class Outage:
     unfinished: Unfinished | None = None
     lost_at: float | None = None
     boot_id: str = "boot"
+    shedding: tuple[ShedGroup, ...] = ()
     events: list[Event] = field(default_factory=list)
     journal: Notes = field(default_factory=Notes)
 
@@ -64,7 +66,7 @@ class Outage:
         rack = self.world.rack
         shape = RackShape(
             master=HostShape(MASTER, 30.0, 90.0),
-            workers=tuple(HostShape(name, 10.0, 60.0) for name in WORKERS),
+            workers=tuple(HostShape(name, 10.0, 60.0, wakes=host.wakes) for name, host in rack.hosts.items()),
             cluster=ClusterShape(2.0, 20.0, 60.0, 5.0, 600.0),
             storage=StorageShape("nas", 5.0, 30.0, None),
             outlet_off_delay_s=90,
@@ -101,7 +103,8 @@ class Outage:
                 ups="iplug",
                 power=PowerRules(debounce_s=3.0, silence_s=4.0),
                 trigger=self.trigger,
-                watts={MASTER: MASTER_W, "nas and switch": 26.0, **dict.fromkeys(WORKERS, WORKER_W)},
+                watts={MASTER: MASTER_W, "nas and switch": 26.0, **dict.fromkeys(rack.hosts, WORKER_W)},
+                shedding=self.shedding,
             ),
             self.conductor,
             facts=lambda _: BatteryFacts(12.0, 7.0, 0.7, 0.8, 10.0),
@@ -126,7 +129,13 @@ class Outage:
         unfinished = replay(json.dumps(dict(record)) for record in self.journal.records)
         lost_at = replay_lost_at((json.dumps(dict(record)) for record in self.journal.records), boot_id)
         return Outage(
-            self.world, self.trigger, unfinished=unfinished, lost_at=lost_at, boot_id=boot_id, journal=self.journal
+            self.world,
+            self.trigger,
+            unfinished=unfinished,
+            lost_at=lost_at,
+            boot_id=boot_id,
+            shedding=self.shedding,
+            journal=self.journal,
         )
 
     def names(self) -> list[str]:

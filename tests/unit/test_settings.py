@@ -512,3 +512,48 @@ def test_wake_on_lan_goes_to_an_address_and_not_to_a_name(path: Path) -> None:
     """In an outage there may be no name server."""
     (problem,) = problems(path, RACK + '[recovery]\nwake_address = "lan.example"\n')
     assert problem.endswith("is no IPv4 address; write one like 192.168.7.255")
+
+
+SHEDDING = '[[shedding]]\nname = "extras"\nworkers = ["pi4-a"]\n'
+
+
+def test_a_group_is_shed_for_one_reason_or_two(path: Path) -> None:
+    """Either will do."""
+    settings = load(path, RACK + SHEDDING + 'on_battery = "2min"\nruntime = "15min"\n')
+    (group,) = settings.shedding
+    assert (group.name, group.workers, group.on_battery, group.runtime) == ("extras", ["pi4-a"], 120, 900)
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        (SHEDDING, "set one of them, or the group never goes off"),
+        (SHEDDING.replace("pi4-a", "pi9") + "runtime = 900\n", '"pi9" in group extras is no worker'),
+        (SHEDDING.replace('["pi4-a"]', "[]") + "runtime = 900\n", "workers"),
+        (
+            f"{SHEDDING}runtime = 900\n{SHEDDING.replace('extras', 'more')}runtime = 600\n",
+            '"pi4-a" is in the groups extras and more; keep one of them',
+        ),
+        (
+            f"{SHEDDING}runtime = 900\n{SHEDDING.replace('pi4-a', 'pi4-b')}runtime = 600\n",
+            "two groups have the same name",
+        ),
+    ],
+)
+def test_a_group_that_could_never_be_shed_as_meant_is_refused(path: Path, text: str, why: str) -> None:
+    """A person learns it now, and not in the outage."""
+    assert any(why in problem for problem in problems(path, RACK + text))
+
+
+def test_a_worker_that_can_be_shed_but_not_woken_is_warned_of(path: Path) -> None:
+    """It would stay off after every short outage."""
+    settings = load(path, RACK + SHEDDING + "runtime = 900\n")
+    assert any("pi4-a can be shed but not woken" in advice for advice in advise(settings))
+    woken = RACK.replace("watts = 7\n[[workers]]", 'watts = 7\nmac = "dc:a6:32:01:02:03"\n[[workers]]')
+    assert not any("woken" in advice for advice in advise(load(path, woken + SHEDDING + "runtime = 900\n")))
+
+
+def test_a_flicker_sheds_nobody_unless_somebody_wants_it(path: Path) -> None:
+    """It is warned of."""
+    settings = load(path, RACK + SHEDDING + "on_battery = 1\n")
+    assert any("a flicker can power it off" in advice for advice in advise(settings))

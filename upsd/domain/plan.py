@@ -58,6 +58,7 @@ class PlanPurpose(enum.StrEnum):
     """Why a plan runs."""
 
     SHUTDOWN = "shutdown"
+    SHED = "shed"
     ABORT = "abort"
     RECOVERY = "recovery"
 

@@ -34,7 +34,8 @@ class JournalError(Exception):
 class Unfinished:
     """An outage that the journal does not show closed.
 
-    `began` and `ended` are step ids, the ended ones with success; `workloads` is what ran before the first cordon.
+    `began` and `ended` are step ids, the ended ones with success; `workloads` is what ran before the first cordon,
+    and `shed` the workers that were to go off early. With `only_shed` no shutdown has begun yet.
     """
 
     outage: str
@@ -44,6 +45,8 @@ class Unfinished:
     began: frozenset[str] = frozenset()
     ended: frozenset[str] = frozenset()
     workloads: Mapping[str, int] | None = None
+    shed: frozenset[str] = frozenset()
+    only_shed: bool = False
 
 
 class Journal(Protocol):
@@ -81,9 +84,11 @@ def replay_lost_at(lines: Iterable[str], boot_id: str) -> float | None:
 def _replay_one(outage: Unfinished | None, record: Mapping[str, str]) -> Unfinished | None:
     match record["record"]:
         case "outage":
-            # What an outage before it began and nobody has undone yet is still to be undone.
-            opened = Unfinished(record["outage"], record["reason"], record["boot_id"])
-            return replace(opened, began=outage.began, workloads=outage.workloads) if outage else opened
+            return _following(outage, Unfinished(record["outage"], record["reason"], record["boot_id"]))
+        case "shedding":
+            opened = Unfinished(record["outage"], record["reason"], record["boot_id"], only_shed=True)
+            opened = _following(outage, opened)
+            return replace(opened, shed=opened.shed.union(record["workers"].split(", ")))
         case "closed":
             return None
         case "undoing" if outage:
@@ -97,11 +102,28 @@ def _replay_one(outage: Unfinished | None, record: Mapping[str, str]) -> Unfinis
                 return outage  # nothing was begun that would have to be undone
             return replace(
                 outage,
-                committed=outage.committed or bool(record.get("commits")),
+                committed=outage.committed or (bool(record.get("commits")) and not outage.only_shed),
                 began=outage.began | {step},
                 ended=outage.ended | {step} if state in {StepState.DONE, StepState.FORCED} else outage.ended,
             )
     return outage
+
+
+def _following(before: Unfinished | None, opened: Unfinished) -> Unfinished:
+    """The outage with what the one before it began and nobody has undone yet.
+
+    What shedding has done in this boot is done for the shutdown that takes over, too.
+    """
+    if before is None:
+        return opened
+    done = before.only_shed and before.boot_id == opened.boot_id
+    return replace(
+        opened,
+        began=before.began,
+        ended=before.ended if done else frozenset(),
+        workloads=before.workloads,
+        shed=before.shed,
+    )
 
 
 class FileJournal:

@@ -117,19 +117,57 @@ def shutdown_plan(rack: RackShape) -> Plan:
     return Plan(PlanPurpose.SHUTDOWN, tuple(steps))
 
 
-def undo_plan(plan: Plan, started: Collection[str], rack: RackShape) -> Plan:
+def shed_plan(rack: RackShape, workers: Collection[str]) -> Plan:
+    """The plan that powers these workers off early, so that the battery lasts longer for the rest.
+
+    Their nodes are cordoned before the first is drained, so that pods move only to machines that stay. No outlet cycle
+    follows, so a power-off has an inverse only where the machine can be woken; the others have to be switched on by a
+    person, unless a shutdown comes after it and cycles the outlets. That does not keep the rest from being undone.
+    """
+    chosen = [worker for worker in rack.workers if worker.name in workers]
+    cordons = [_cordon(rack.cluster, worker.name, ()) for worker in chosen] if rack.cluster else []
+    steps = cordons.copy()
+    for worker in chosen:
+        needs: tuple[str, ...] = ()
+        if rack.cluster:
+            steps.append(_drain(rack.cluster, worker.name, _ids(cordons)))
+            needs = (steps[-1].id,)
+        steps += _host_off(worker, needs, inverse=StepKind.WAIT_HOST if worker.wakes else None)
+    return Plan(PlanPurpose.SHED, tuple(steps))
+
+
+def undo_plan(plan: Plan, started: Collection[str], rack: RackShape, *, shed: Collection[str] = ()) -> Plan:
     """The plan that undoes what a shutdown began, as far as it began it, before its point of no return.
 
-    It does not wait for the battery: nothing has gone off that would have to start, and pods that wait for a node are
-    no less exposed than pods that run.
+    The workers in `shed` were powered off early, before it or without it: each is waited for by itself, so that one
+    that stays off keeps nobody else waiting. Nothing waits for the battery: most of the rack has never gone off, and
+    pods that wait for a node are no less exposed than pods that run.
     """
-    inverses = {step.inverse for step in plan.steps if step.id in started}
+    inverses = {step.inverse for step in plan.steps if step.id in started and step.target not in shed}
     steps: list[Step] = []
     if rack.storage and StepKind.WAIT_STORAGE in inverses:
         steps.append(_wait_storage(rack.storage.name, (), _MOUNT_S))
+    before = _ids(steps)
     if rack.cluster and StepKind.UNCORDON in inverses:
-        steps += _uncordon(rack, rack.cluster, _ids(steps))
+        steps.append(_uncordon(rack.cluster, WHOLE_CLUSTER, before))
+    for worker in rack.workers:
+        if worker.name in shed:
+            steps += _undo_shed(rack, worker.name, started, before)
+    uncordons = tuple(step.id for step in steps if step.kind is StepKind.UNCORDON)
+    if uncordons:
+        steps.append(_workloads(rack.recovery, uncordons))
     return Plan(PlanPurpose.ABORT, tuple(steps))
+
+
+def _undo_shed(rack: RackShape, name: str, started: Collection[str], before: tuple[str, ...]) -> list[Step]:
+    steps: list[Step] = []
+    if f"{StepKind.POWEROFF} {name}" in started:
+        steps.append(_wait_host(name, rack.recovery, before))
+        if rack.cluster:
+            steps.append(_wait_ready(name, rack.cluster, _ids(steps)))
+    if rack.cluster and f"{StepKind.CORDON} {name}" in started:
+        steps.append(_uncordon(rack.cluster, name, (steps[-1].id,) if steps else before))
+    return steps
 
 
 def recovery_plan(rack: RackShape) -> Plan:
@@ -153,7 +191,8 @@ def recovery_plan(rack: RackShape) -> Plan:
     steps += hosts
     if rack.cluster:
         ready = _wait_ready(WHOLE_CLUSTER, rack.cluster, _ids(hosts) or before)
-        steps += [ready, *_uncordon(rack, rack.cluster, (ready.id,))]
+        uncordon = _uncordon(rack.cluster, WHOLE_CLUSTER, (ready.id,))
+        steps += [ready, uncordon, _workloads(limits, (uncordon.id,))]
     return Plan(PlanPurpose.RECOVERY, tuple(steps))
 
 
@@ -163,33 +202,25 @@ def point_of_no_return(plan: Plan) -> str | None:
 
 
 def _cluster_steps(cluster: ClusterShape, nodes: list[str]) -> list[Step]:
-    cordon = _step(
-        StepKind.CORDON,
-        WHOLE_CLUSTER,
-        ("announce",),
-        cluster.cordon_s,
-        _CORDON_MINIMUM_S,
-        max(15.0, 3 * cluster.cordon_s),
-        inverse=StepKind.UNCORDON,
-    )
-    forced_s = cluster.delete_grace_s + 3.0
-    drains = (
-        _step(
-            StepKind.DRAIN,
-            node,
-            ("cordon",),
-            cluster.drain_s,
-            forced_s,
-            cluster.drain_limit_s,
-            inverse=StepKind.UNCORDON,
-        )
-        for node in nodes
-    )
-    return [cordon, *drains]
+    cordon = _cordon(cluster, WHOLE_CLUSTER, ("announce",))
+    return [cordon, *(_drain(cluster, node, (cordon.id,)) for node in nodes)]
 
 
-def _host_off(host: HostShape, needs: tuple[str, ...]) -> list[Step]:
-    poweroff = _step(StepKind.POWEROFF, host.name, needs, _LOGIN_S, _LOGIN_S, min(30.0, host.limit_s))
+def _cordon(cluster: ClusterShape, target: str, needs: tuple[str, ...]) -> Step:
+    limit_s = max(15.0, 3 * cluster.cordon_s)
+    return _step(
+        StepKind.CORDON, target, needs, cluster.cordon_s, _CORDON_MINIMUM_S, limit_s, inverse=StepKind.UNCORDON
+    )
+
+
+def _drain(cluster: ClusterShape, node: str, needs: tuple[str, ...]) -> Step:
+    forced_s, limit_s = cluster.delete_grace_s + 3.0, cluster.drain_limit_s
+    return _step(StepKind.DRAIN, node, needs, cluster.drain_s, forced_s, limit_s, inverse=StepKind.UNCORDON)
+
+
+def _host_off(host: HostShape, needs: tuple[str, ...], *, inverse: StepKind | None = None) -> list[Step]:
+    limit_s = min(30.0, host.limit_s)
+    poweroff = _step(StepKind.POWEROFF, host.name, needs, _LOGIN_S, _LOGIN_S, limit_s, inverse=inverse)
     confirm = _step(
         StepKind.CONFIRM_OFF,
         host.name,
@@ -229,15 +260,13 @@ def _wait_ready(target: str, cluster: ClusterShape, needs: tuple[str, ...]) -> S
     return _step(StepKind.WAIT_READY, target, needs, min(_READY_S, limit_s), 1.0, limit_s, harmless=True)
 
 
-def _uncordon(rack: RackShape, cluster: ClusterShape, needs: tuple[str, ...]) -> list[Step]:
-    limit_s = rack.recovery.workloads_limit_s
-    uncordon = _step(
-        StepKind.UNCORDON, WHOLE_CLUSTER, needs, cluster.cordon_s, 1.0, cluster.ready_limit_s, harmless=True
-    )
-    workloads = _step(
-        StepKind.WORKLOADS, WHOLE_CLUSTER, (uncordon.id,), min(_WORKLOADS_S, limit_s), 1.0, limit_s, harmless=True
-    )
-    return [uncordon, workloads]
+def _uncordon(cluster: ClusterShape, target: str, needs: tuple[str, ...]) -> Step:
+    return _step(StepKind.UNCORDON, target, needs, cluster.cordon_s, 1.0, cluster.ready_limit_s, harmless=True)
+
+
+def _workloads(limits: RecoveryShape, needs: tuple[str, ...]) -> Step:
+    limit_s = limits.workloads_limit_s
+    return _step(StepKind.WORKLOADS, WHOLE_CLUSTER, needs, min(_WORKLOADS_S, limit_s), 1.0, limit_s, harmless=True)
 
 
 def _ids(steps: Sequence[Step]) -> tuple[str, ...]:
