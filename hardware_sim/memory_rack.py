@@ -245,6 +245,7 @@ class MemoryHost:
 
     Attributes:
         deaf: how many more commands it takes without doing anything.
+        sshd_s: from the command until its sshd accepts no more.
         boot_s: from its power-on until it answers.
         wakes: whether Wake-on-LAN switches it on.
         starts_with_power: whether it boots by itself when its outlet gets power.
@@ -259,6 +260,7 @@ class MemoryHost:
     off_at: float = math.inf
     cluster: MemoryCluster | None = None
     boot_s: float = 20.0
+    sshd_s: float = 0.0
     wakes: bool = True
     starts_with_power: bool = True
     up_at: float = -math.inf
@@ -287,7 +289,8 @@ class MemoryHost:
         await self.faults.meet("call_port")
         if self.off or _now() < self.up_at:
             return PortAnswer.SILENT
-        return PortAnswer.ACCEPTS if math.isinf(self.off_at) else PortAnswer.REFUSES
+        ends_at = self.off_at - self.poweroff_s + self.sshd_s
+        return PortAnswer.ACCEPTS if _now() < ends_at else PortAnswer.REFUSES
 
     async def wake(self) -> None:
         """Hear the signal, if it is off and has power; fits `Waker`."""

@@ -122,7 +122,10 @@ class Daemon:
             name_outage=lambda: f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{uuid.uuid4().hex[:4]}",
         )
         self._unfinished, lost_at = self._load_journal(boot_id)
-        rack.workloads.before = self._unfinished.workloads if self._unfinished else None
+        if self._unfinished:
+            rack.workloads.before = self._unfinished.workloads
+            if self._unfinished.boot_id == boot_id:
+                rack.going_off.update(self._unfinished.going_off)
         self._supervisor = Supervisor(
             shapes.supervisor_rules(settings),
             self._conductor,

@@ -84,6 +84,9 @@ class Outage:
             cluster=rack.cluster,
             storage=rack.storage,
             workloads=WorkloadMemory(self.unfinished.workloads if self.unfinished else None),
+            going_off=set(
+                self.unfinished.going_off if self.unfinished and self.unfinished.boot_id == self.boot_id else ()
+            ),
         )
         self.conductor = Conductor(
             shape,

@@ -98,6 +98,27 @@ async def test_a_machine_that_is_on_is_not_woken(bench: Workbench, rack: MemoryR
     assert rack.did() == []
 
 
+async def test_a_machine_that_is_still_going_off_is_not_back(bench: Workbench, rack: MemoryRack) -> None:
+    """Mains back right after it was asked: it is waited for until it is off, and then woken."""
+    host = rack.hosts["pi4-a"]
+    host.poweroff_s, host.sshd_s = 20.0, 15.0
+    await bench.do(StepKind.POWEROFF, "pi4-a")
+    done = await bench.do(StepKind.WAIT_HOST, "pi4-a", limit_s=300)
+    assert done.state is StepState.DONE
+    assert rack.first("off pi4-a") < rack.first("wake pi4-a") <= rack.first("on pi4-a")
+    assert "still up, and was asked to power off" in bench.said
+
+
+async def test_a_machine_that_never_went_off_is_back_after_a_minute(bench: Workbench, rack: MemoryRack) -> None:
+    """It took the command and did nothing; the cluster is not kept waiting for it."""
+    rack.hosts["pi4-a"].deaf = 9
+    await bench.do(StepKind.POWEROFF, "pi4-a")
+    done = await bench.do(StepKind.WAIT_HOST, "pi4-a", limit_s=300)
+    assert (done.state, 60 <= took_s(done) <= 65) == (StepState.DONE, True)
+    again = await bench.do(StepKind.WAIT_HOST, "pi4-a", limit_s=300)
+    assert took_s(again) < 1
+
+
 async def test_a_machine_that_stays_off_is_told(rack: MemoryRack) -> None:
     """It costs its limit, and no more."""
     rack.hosts["pi4-a"].wakes = False

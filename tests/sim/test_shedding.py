@@ -212,6 +212,32 @@ def test_a_machine_that_can_not_be_woken_is_complained_of_until_it_is_seen() -> 
     virtually(story())
 
 
+@pytest.mark.parametrize("restarted", [False, True])
+@pytest.mark.parametrize("after_s", [0.0, 1.0, 3.0, 6.0])
+def test_mains_back_while_a_worker_goes_off_does_not_leave_it_off(after_s: float, restarted: bool) -> None:  # noqa: FBT001
+    """It still answers when the mains is back, and is off a moment later: it is woken all the same."""
+
+    async def story() -> None:
+        outage = outage_with(EXTRAS)
+        world = outage.world
+        world.rack.hosts["pi3"].sshd_s, world.rack.hosts["pi3"].poweroff_s = 8.0, 10.0
+        async with living(outage):
+            await lose_mains(outage)
+            assert await world.until(lambda: "poweroff pi3" in world.rack.did(), 120)
+            await asyncio.sleep(after_s)
+            world.device.restore_mains()
+            if not restarted:
+                await asyncio.sleep(20)
+                await all_back(outage)
+        if restarted:
+            after = outage.next_run("boot")
+            async with living(after):
+                await asyncio.sleep(20)
+                await all_back(after)
+
+    virtually(story())
+
+
 class DyingNotes(Notes):
     """A journal whose daemon is killed when so many records are written: nothing that waits for it goes on."""
 

@@ -32,6 +32,7 @@ class Workbench:
     machines: dict[str, RemoteMachine] = field(init=False)
     level: BatteryLevel = AMPLE
     workloads: WorkloadMemory = field(default_factory=WorkloadMemory)
+    going_off: set[str] = field(default_factory=set)
     records: list[Mapping[str, Scalar]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -72,6 +73,7 @@ class Workbench:
                 storage=self.rack.storage,
                 battery=lambda: self.level,
                 workloads=self.workloads,
+                going_off=self.going_off,
             )
         )
 

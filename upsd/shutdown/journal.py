@@ -14,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol
 
-from upsd.domain.plan import StepState
+from upsd.domain.plan import StepKind, StepState
 from upsd.shutdown import workloads
 
 if TYPE_CHECKING:
@@ -47,6 +47,12 @@ class Unfinished:
     workloads: Mapping[str, int] | None = None
     shed: frozenset[str] = frozenset()
     only_shed: bool = False
+
+    @property
+    def going_off(self) -> frozenset[str]:
+        """The machines that were asked to power off."""
+        asked = f"{StepKind.POWEROFF} "
+        return frozenset(step.removeprefix(asked) for step in self.began if step.startswith(asked))
 
 
 class Journal(Protocol):

@@ -36,6 +36,7 @@ class Rack:
     """Everything that the steps act on; `None` for what this rack does not have.
 
     `battery` is what the battery gives at the moment, and what it must give before anything is started again.
+    `going_off` are machines that were asked to power off and have not been seen back since.
     """
 
     emit: Callable[[Event], None]
@@ -49,6 +50,7 @@ class Rack:
     storage: Storage | None = None
     battery: Callable[[], BatteryLevel] = lambda: AMPLE
     workloads: WorkloadMemory = field(default_factory=WorkloadMemory)
+    going_off: set[str] = field(default_factory=set)
 
 
 def performers(rack: Rack) -> dict[StepKind, Performer]:
@@ -56,12 +58,12 @@ def performers(rack: Rack) -> dict[StepKind, Performer]:
     acknowledged: set[str] = set()
     table: dict[StepKind, Performer] = {
         StepKind.ANNOUNCE: Announce(rack.emit),
-        StepKind.POWEROFF: Poweroff(rack.machines, acknowledged),
+        StepKind.POWEROFF: Poweroff(rack.machines, acknowledged, rack.going_off),
         StepKind.CONFIRM_OFF: ConfirmOff(rack.machines, acknowledged),
         StepKind.OUTLET_CYCLE: OutletCycle(rack.outlets, rack.outlet_off_delay_s, rack.outlet_restore_delay_min),
         StepKind.HOST_POWEROFF: HostPoweroff(rack.local_host),
         StepKind.WAIT_BATTERY: WaitBattery(rack.battery, rack.emit),
-        StepKind.WAIT_HOST: WaitHost(rack.machines),
+        StepKind.WAIT_HOST: WaitHost(rack.machines, rack.going_off),
     }
     if rack.cluster:
         table[StepKind.CORDON] = Cordon(rack.cluster, rack.workloads)

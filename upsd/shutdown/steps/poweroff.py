@@ -44,9 +44,11 @@ class Poweroff:
 
     machines: Mapping[str, RemoteMachine]
     acknowledged: set[str]
+    going_off: set[str]
 
     async def __call__(self, step: Step, context: StepContext) -> Outcome:
         """Do the step."""
+        self.going_off.add(step.target)
         await persist(context, self.machines[step.target].ask_to_power_off, tries=_TRIES)
         self.acknowledged.add(step.target)
         return Outcome()
