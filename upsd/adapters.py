@@ -25,11 +25,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from upsd.domain.power import Event
-    from upsd.domain.rack import Cluster
+    from upsd.domain.rack import Cluster, Outlets
     from upsd.settings import NasSettings, Settings, UpsSettings, WorkerSettings
     from upsd.shutdown.floor import BatteryLevel
     from upsd.status import StatusBoard
-    from upsd.ups.outlets import UpsOutlets
     from upsd.ups.profile import DeviceProfile
     from upsd.ups.selection import Known
     from upsd.ups.transport import Transport
@@ -100,7 +99,7 @@ def rack(
     settings: Settings,
     *,
     emit: Callable[[Event], None],
-    outlets: UpsOutlets,
+    outlets: Outlets,
     cluster: Cluster | None,
     identity: SshIdentity | None,
     battery: Callable[[], BatteryLevel],

@@ -106,7 +106,7 @@ class Outage:
                 ups="iplug",
                 power=PowerRules(debounce_s=3.0, silence_s=4.0),
                 trigger=self.trigger,
-                watts={MASTER: MASTER_W, "nas and switch": 26.0, **dict.fromkeys(rack.hosts, WORKER_W)},
+                watts={MASTER: MASTER_W, "nas and switch": 26.0, **dict.fromkeys(WORKERS, WORKER_W)},
                 shedding=self.shedding,
             ),
             self.conductor,

@@ -243,6 +243,7 @@ class Conductor:
             self._settle(Phase.IDLE)
 
     def _shed_more(self, outage: str, reason: str, workers: Collection[str], ended: Collection[str]) -> None:
+        self._owed |= self._began() if self.phase is Phase.SHEDDING else frozenset()
         self.outage, self.reason, self.shedding = outage, reason, frozenset(workers)
         self._owed_shed |= self.shedding
         named = ", ".join(sorted(self.shedding))
