@@ -57,6 +57,14 @@ def at_step(outage: Outage, step: str) -> Callable[[], bool]:
     return lambda: step in outage.conductor.progress and outage.conductor.progress[step].state is StepState.RUNNING
 
 
+def linger(world: MemoryWorld) -> None:
+    """Let each step of the recovery take a while, so that something can happen in it."""
+    world.rack.storage.faults.slow("mount", 5.0)
+    world.rack.hosts["pi3"].boot_s = 120.0
+    world.rack.cluster.faults.slow("nodes", 5.0)
+    world.rack.cluster.start_s = 10.0
+
+
 def test_after_an_outage_everything_is_as_before() -> None:
     """The boot, the NAS, the workers, the nodes, the pods; and the count of pods is that of before the outage."""
 
@@ -65,7 +73,7 @@ def test_after_an_outage_everything_is_as_before() -> None:
         before = await outage_to_its_end(world)
         after = before.next_run("next boot")
         async with living(after):
-            await world.until(lambda: "recovery_finished" in after.names(), AN_HOUR_S)
+            assert await world.until(lambda: "recovery_finished" in after.names(), AN_HOUR_S)
         assert_as_before(world)
         finished = next(event for event in after.events if event.name == "recovery_finished")
         assert finished.fields["not_done"] is None
@@ -83,7 +91,7 @@ def test_what_an_administrator_had_cordoned_stays_so() -> None:
         world.rack.cluster.add_node("pi3", unschedulable=True)
         after = (await outage_to_its_end(world)).next_run("next boot")
         async with living(after):
-            await world.until(lambda: "recovery_finished" in after.names(), AN_HOUR_S)
+            assert await world.until(lambda: "recovery_finished" in after.names(), AN_HOUR_S)
         assert world.rack.cluster.cordoned() == {"pi3"}
 
     virtually(story())
@@ -108,7 +116,7 @@ def test_nothing_is_started_below_the_floor() -> None:
             assert after.supervisor.battery_level(asyncio.get_running_loop().time()).enough
             assert "battery_below_floor" not in after.names()
             assert asyncio.get_running_loop().time() - began > AN_HOUR_S
-            await world.until(lambda: "recovery_finished" in after.names(), AN_HOUR_S)
+            assert await world.until(lambda: "recovery_finished" in after.names(), AN_HOUR_S)
         assert_as_before(world)
 
     virtually(story())
@@ -125,11 +133,12 @@ def test_an_outage_in_the_recovery_is_just_another_outage(step: str, times: int,
 
     async def story() -> None:
         world = MemoryWorld(workers=WORKERS)
+        linger(world)
         outage = await outage_to_its_end(world)
         for number in range(times):
             outage = outage.next_run(f"boot {number}")
             async with living(outage):
-                await world.until(at_step(outage, step), AN_HOUR_S)
+                assert await world.until(at_step(outage, step), AN_HOUR_S)
                 world.device.cut_mains()
                 await asyncio.sleep(5)
                 if not restarted:
@@ -140,7 +149,7 @@ def test_an_outage_in_the_recovery_is_just_another_outage(step: str, times: int,
                     await power_gone_and_back(world)
         last = outage.next_run("last boot")
         async with living(last):
-            await world.until(lambda: "recovery_finished" in last.names(), AN_HOUR_S)
+            assert await world.until(lambda: "recovery_finished" in last.names(), AN_HOUR_S)
         assert_as_before(world)
         assert last.next_run("last boot").unfinished is None
 
@@ -153,12 +162,13 @@ def test_a_short_outage_in_the_recovery_leads_to_a_whole_recovery(restarted: boo
 
     async def story() -> None:
         world = MemoryWorld(workers=WORKERS)
+        linger(world)
         outage = (await outage_to_its_end(world)).next_run("next boot")
         world.rack.cluster.refused = {pod.full_name: 9e9 for node in ALL for pod in world.rack.cluster.on(node)}
         async with living(outage):
-            await world.until(at_step(outage, "wait-ready"), AN_HOUR_S)
+            assert await world.until(at_step(outage, "wait-ready"), AN_HOUR_S)
             world.device.cut_mains()
-            await world.until(at_step(outage, "cordon"), AN_HOUR_S)
+            assert await world.until(at_step(outage, "cordon"), AN_HOUR_S)
             if not restarted:
                 world.device.restore_mains()
                 await settled(outage)
@@ -166,9 +176,29 @@ def test_a_short_outage_in_the_recovery_leads_to_a_whole_recovery(restarted: boo
             world.device.restore_mains()
             outage = outage.next_run("next boot")
             async with living(outage):
-                await world.until(lambda: "recovery_finished" in outage.names(), AN_HOUR_S)
+                assert await world.until(lambda: "recovery_finished" in outage.names(), AN_HOUR_S)
         assert "recovery_finished" in outage.names()
         assert "wait-ready" in outage.conductor.progress
         assert_as_before(world)
+
+    virtually(story())
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_a_daemon_killed_in_the_recovery_begins_it_again(step: str) -> None:
+    """And still knows how much ran before the outage."""
+
+    async def story() -> None:
+        world = MemoryWorld(workers=WORKERS)
+        linger(world)
+        killed = (await outage_to_its_end(world)).next_run("next boot")
+        async with living(killed):
+            assert await world.until(at_step(killed, step), AN_HOUR_S)
+        after = killed.next_run("next boot")
+        async with living(after):
+            assert await world.until(lambda: "recovery_finished" in after.names(), AN_HOUR_S)
+        assert_as_before(world)
+        assert after.conductor.progress["workloads"].detail == "8 pods of 1 workloads Ready, as before"
+        assert after.next_run("next boot").unfinished is None
 
     virtually(story())
