@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import asyncio
 import math
+from collections import Counter
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, NamedTuple
 
 from upsd.domain.rack import EvictionAnswer, Node, Pod, PortAnswer, RackError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
 MARK = "cordoned-by-outage"
 MASTER = "k3s-master"
@@ -82,6 +83,8 @@ class _MemoryPod:
     node: str
     stop_s: float
     ends_at: float = math.inf
+    controller: str | None = None
+    ready_at: float = -math.inf
 
 
 @dataclass(slots=True)
@@ -93,6 +96,8 @@ class MemoryCluster:
         never: pods whose eviction is refused for good.
         broken: pods about which every call raises.
         dead: nodes that are off, on which no pod ends.
+        replicas: how many pods each controller (`namespace/name`) keeps, on nodes that take them.
+        start_s: how long such a pod takes to be Ready.
     """
 
     acts: list[Act]
@@ -103,14 +108,19 @@ class MemoryCluster:
     never: set[str] = field(default_factory=set)
     broken: set[str] = field(default_factory=set)
     dead: set[str] = field(default_factory=set)
+    replicas: dict[str, int] = field(default_factory=dict)
+    start_s: float = 3.0
+    started: int = 0
 
     def add_node(self, name: str, *, ready: bool = True, unschedulable: bool = False) -> None:
         """Put a node in."""
         self.node_by_name[name] = Node(name, ready=ready, unschedulable=unschedulable)
 
-    def add_pod(self, node: str, pod: Pod, *, stop_s: float = 1.0) -> Pod:
-        """Put a pod on a node; it takes `stop_s` to stop, or its grace if that is less."""
-        self.pod_by_uid[pod.uid] = _MemoryPod(pod, node, stop_s)
+    def add_pod(self, node: str, pod: Pod, *, stop_s: float = 1.0, controller: str | None = None) -> Pod:
+        """Put a pod on a node; it takes `stop_s` to stop, or its grace if that is less. A controller replaces it."""
+        self.pod_by_uid[pod.uid] = _MemoryPod(pod, node, stop_s, controller=controller)
+        if controller:
+            self.replicas[controller] = self.replicas.get(controller, 0) + 1
         return pod
 
     def node_off(self, name: str) -> None:
@@ -118,15 +128,18 @@ class MemoryCluster:
         self.dead.add(name)
         self.node_by_name[name] = replace(self.node_by_name[name], ready=False)
 
+    def node_on(self, name: str) -> None:
+        """Let a node's machine be back: it is Ready, and its pods go on."""
+        self.dead.discard(name)
+        self.node_by_name[name] = replace(self.node_by_name[name], ready=True)
+
     def cordoned(self) -> set[str]:
         """The names of the nodes that are unschedulable."""
         return {node.name for node in self.node_by_name.values() if node.unschedulable}
 
     def on(self, node: str) -> list[Pod]:
         """The pods on a node now."""
-        for uid, pod in list(self.pod_by_uid.items()):
-            if pod.ends_at <= _now() and pod.node not in self.dead:
-                del self.pod_by_uid[uid]
+        self._reconcile()
         return [
             replace(entry.pod, terminating=entry.ends_at < math.inf)
             for entry in self.pod_by_uid.values()
@@ -177,6 +190,41 @@ class MemoryCluster:
         await self._meet("delete", pod)
         self._terminate("delete", pod, grace_s)
 
+    async def workloads(self) -> Mapping[str, int]:
+        """How many pods of each controller are Ready."""
+        await self.faults.meet("workloads")
+        return self.ready_pods()
+
+    def ready_pods(self) -> Mapping[str, int]:
+        """The same, seen without asking the API."""
+        self._reconcile()
+        return Counter(
+            pod.controller
+            for pod in self.pod_by_uid.values()
+            if pod.controller and pod.ready_at <= _now() and math.isinf(pod.ends_at) and pod.node not in self.dead
+        )
+
+    def _reconcile(self) -> None:
+        """Let pods end, and controllers replace those that end, as far as a node takes them."""
+        for uid, pod in list(self.pod_by_uid.items()):
+            if pod.ends_at <= _now() and pod.node not in self.dead:
+                del self.pod_by_uid[uid]
+        for controller, wanted in self.replicas.items():
+            kept = sum(pod.controller == controller and math.isinf(pod.ends_at) for pod in self.pod_by_uid.values())
+            for _ in range(wanted - kept):
+                self._start_pod(controller)
+
+    def _start_pod(self, controller: str) -> None:
+        nodes = [node.name for node in self.node_by_name.values() if node.ready and not node.unschedulable]
+        if not nodes:
+            return
+        on = Counter(pod.node for pod in self.pod_by_uid.values())
+        node = min(nodes, key=lambda name: on[name])
+        self.started += 1
+        namespace, name = controller.split("/")
+        pod = Pod(namespace, f"{name}-{self.started}", uid=f"{controller}-{self.started}")
+        self.pod_by_uid[pod.uid] = _MemoryPod(pod, node, 1.0, controller=controller, ready_at=_now() + self.start_s)
+
     async def _meet(self, operation: str, pod: Pod) -> None:
         await self.faults.meet(operation)
         if pod.full_name in self.broken:
@@ -193,10 +241,15 @@ class MemoryCluster:
 
 @dataclass(slots=True)
 class MemoryHost:
-    """A machine that is reached over SSH, and goes off some time after it was told to.
+    """A machine that is reached over SSH, goes off some time after it was told to, and can be woken.
 
     Attributes:
         deaf: how many more commands it takes without doing anything.
+        sshd_s: from the command until its sshd accepts no more.
+        boot_s: from its power-on until it answers.
+        wakes: whether Wake-on-LAN switches it on.
+        starts_with_power: whether it boots by itself when its outlet gets power.
+        up_at: since when it answers, or until when it boots.
     """
 
     name: str
@@ -206,6 +259,12 @@ class MemoryHost:
     deaf: int = 0
     off_at: float = math.inf
     cluster: MemoryCluster | None = None
+    boot_s: float = 20.0
+    sshd_s: float = 0.0
+    wakes: bool = True
+    starts_with_power: bool = True
+    up_at: float = -math.inf
+    powered: bool = True
 
     @property
     def off(self) -> bool:
@@ -215,7 +274,7 @@ class MemoryHost:
     async def run(self, command: str) -> str:
         """Take the command as one to power off."""
         await self.faults.meet("run")
-        if self.off:
+        if self.off or _now() < self.up_at:
             raise RackError(f"{self.name}: no route to host")
         self.acts.append(Act(_now(), f"{command} {self.name}"))
         if self.deaf:
@@ -228,9 +287,38 @@ class MemoryHost:
     async def call_port(self) -> PortAnswer:
         """Its sshd ends first; once it is off it is silent."""
         await self.faults.meet("call_port")
-        if self.off:
+        if self.off or _now() < self.up_at:
             return PortAnswer.SILENT
-        return PortAnswer.ACCEPTS if math.isinf(self.off_at) else PortAnswer.REFUSES
+        ends_at = self.off_at - self.poweroff_s + self.sshd_s
+        return PortAnswer.ACCEPTS if _now() < ends_at else PortAnswer.REFUSES
+
+    async def wake(self) -> None:
+        """Hear the signal, if it is off and has power; fits `Waker`."""
+        await self.faults.meet("wake")
+        self.acts.append(Act(_now(), f"wake {self.name}"))
+        if self.wakes:
+            self.power_on()
+
+    def power_on(self) -> None:
+        """Boot, if it is off and its outlet has power."""
+        if not self.off or not self.powered:
+            return
+        self.off_at, self.up_at = math.inf, _now() + self.boot_s
+        self.acts.append(Act(_now(), f"on {self.name}"))
+        asyncio.get_running_loop().call_at(self.up_at, self._came_up)
+
+    def outlet(self, on: bool) -> None:  # noqa: FBT001 - as the outlet says it
+        """Lose power, however unready, or get it again."""
+        self.powered = on
+        if on and self.starts_with_power:
+            self.power_on()
+        elif not on and not self.off:
+            self.off_at = _now()
+            self._went_off()
+
+    def _came_up(self) -> None:
+        if self.cluster and not self.off and _now() >= self.up_at:
+            self.cluster.node_on(self.name)
 
     def _went_off(self) -> None:
         self.acts.append(Act(_now(), f"off {self.name}"))
@@ -318,14 +406,19 @@ class MemoryRack:
         return min((act.at for act in self.acts if act.what == what), default=math.inf)
 
 
-def memory_rack(workers: Iterable[str] = ("pi4-a", "pi4-b"), *, pods: int = 2) -> MemoryRack:
-    """A master and workers, each a node with so many ordinary pods and one of a DaemonSet, and a NAS."""
+def memory_rack(
+    workers: Iterable[str] = ("pi4-a", "pi4-b"), *, pods: int = 2, controller: str | None = None
+) -> MemoryRack:
+    """A master and workers, each a node with so many ordinary pods and one of a DaemonSet, and a NAS.
+
+    The ordinary pods belong to `controller` (`namespace/name`), if there is one.
+    """
     acts: list[Act] = []
     cluster = MemoryCluster(acts)
     hosts = {name: MemoryHost(name, acts, cluster=cluster) for name in workers}
     for node in (*hosts, MASTER):
         cluster.add_node(node)
         for number in range(pods):
-            cluster.add_pod(node, Pod("web", f"{node}-{number}", uid=f"{node}-{number}"))
+            cluster.add_pod(node, Pod("web", f"{node}-{number}", uid=f"{node}-{number}"), controller=controller)
         cluster.add_pod(node, Pod("kube-system", f"proxy-{node}", uid=f"proxy-{node}", daemonset=True))
     return MemoryRack(acts, cluster, hosts, MemoryStorage(acts), MemoryOutlets(acts), MemoryLocalHost(acts))

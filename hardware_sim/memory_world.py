@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 
     from hardware_sim.memory_rack import MemoryRack
 
+WORKLOAD = "web/app"
+"""The controller of all ordinary pods."""
+
 _MASTER_OFF_S = 20.0
 _ALWAYS_ON_W = 26.0  # the NAS and the switch
 _STEP_S = 1.0
@@ -33,7 +36,7 @@ class MemoryWorld:
         master_w: float = 25.0,
         battery: BatterySpec | None = None,
     ) -> None:
-        self.rack: MemoryRack = memory_rack(workers)
+        self.rack: MemoryRack = memory_rack(workers, controller=WORKLOAD)
         self._worker_w = worker_w
         self._master_w = master_w
         self.device = UpsDevice(load_w=self.load_w, battery=battery or BatterySpec())
@@ -84,9 +87,21 @@ class MemoryWorld:
         return self.master_off_at is not None and asyncio.get_running_loop().time() >= self.master_off_at
 
     def _feed(self, on: bool) -> None:  # noqa: FBT001 - fits the listener of an outlet
-        if on or self.on_when_cut is not None:
-            return
+        if on:
+            self._start_anew()
+        elif self.on_when_cut is None:
+            self._take_the_power()
+
+    def _start_anew(self) -> None:
+        self.on_when_cut = self.master_off_at = None
+        for host in self.rack.hosts.values():
+            host.outlet(on=True)
+
+    def _take_the_power(self) -> None:
         self.on_when_cut = [name for name, host in self.rack.hosts.items() if not host.off]
         self.on_when_cut += [] if self._master_is_off() else [MASTER]
         self.flushed_when_cut = self.rack.storage.flushed
         self.rack.acts.append(Act(asyncio.get_running_loop().time(), "outlets off"))
+        self.rack.storage.mounted = False
+        for host in self.rack.hosts.values():
+            host.outlet(on=False)

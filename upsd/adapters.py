@@ -11,6 +11,7 @@ from upsd.rack.host import ThisHost
 from upsd.rack.kubernetes import KubernetesCluster
 from upsd.rack.ssh import SshHost, SshIdentity
 from upsd.rack.storage import MountedNas
+from upsd.rack.wake import WakeOnLan
 from upsd.shutdown.steps import Rack, RemoteMachine
 from upsd.ups.driver import Probe, UpsDriver
 from upsd.ups.gpser_dialect import GpserDialect
@@ -24,10 +25,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from upsd.domain.power import Event
-    from upsd.domain.rack import Cluster
+    from upsd.domain.rack import Cluster, Outlets
     from upsd.settings import NasSettings, Settings, UpsSettings, WorkerSettings
+    from upsd.shutdown.floor import BatteryLevel
     from upsd.status import StatusBoard
-    from upsd.ups.outlets import UpsOutlets
     from upsd.ups.profile import DeviceProfile
     from upsd.ups.selection import Known
     from upsd.ups.transport import Transport
@@ -98,18 +99,21 @@ def rack(
     settings: Settings,
     *,
     emit: Callable[[Event], None],
-    outlets: UpsOutlets,
+    outlets: Outlets,
     cluster: Cluster | None,
     identity: SshIdentity | None,
+    battery: Callable[[], BatteryLevel],
 ) -> Rack:
     """Everything that the steps act on."""
-    machines = {
-        worker.name: RemoteMachine(_host(worker, settings, identity), worker.poweroff_command)
-        for worker in settings.workers
-    }
+
+    def machine(found: WorkerSettings | NasSettings, poweroff_command: str) -> RemoteMachine:
+        waker = WakeOnLan(found.mac, settings.recovery.wake_address) if found.mac else None
+        return RemoteMachine(_host(found, settings, identity), poweroff_command, waker)
+
+    machines = {worker.name: machine(worker, worker.poweroff_command) for worker in settings.workers}
     nas = settings.nas
     if nas and nas.poweroff_command:
-        machines[nas.name] = RemoteMachine(_host(nas, settings, identity), nas.poweroff_command)
+        machines[nas.name] = machine(nas, nas.poweroff_command)
     return Rack(
         emit=emit,
         outlets=outlets,
@@ -120,6 +124,7 @@ def rack(
         cluster=cluster,
         delete_grace_s=round(settings.kubernetes.delete_grace) if settings.kubernetes else 0,
         storage=_storage(nas, settings, identity) if nas else None,
+        battery=battery,
     )
 
 

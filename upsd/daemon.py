@@ -37,6 +37,7 @@ from upsd.settings_advice import advise
 from upsd.shutdown.conductor import Conductor, Phase
 from upsd.shutdown.journal import FileJournal, JournalError
 from upsd.shutdown.learner import Learner
+from upsd.shutdown.missing import complaints, look_for
 from upsd.shutdown.records import is_over, replay, replay_lost_at
 from upsd.shutdown.steps import performers
 from upsd.status import StatusBoard
@@ -111,8 +112,10 @@ class Daemon:
             outlets=UpsOutlets(self._operations, self._fitting_profile),
             cluster=self._cluster,
             identity=self._identity,
+            battery=lambda: self._supervisor.battery_level(self._loop.time()),
         )
         self._boot_id = boot_id = _boot_id()
+        self._machines = rack.machines
         self._conductor = Conductor(
             shapes.rack_shape(settings),
             performers(rack),
@@ -124,6 +127,7 @@ class Daemon:
             boot_id=boot_id,
             linger_s=settings.ups.outlet_off_delay + _LINGER_S,
             learner=self._learner,
+            closed=rack.workloads.forget,
             name_outage=lambda: f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{uuid.uuid4().hex[:4]}",
             figures=lambda: self._supervisor.figures(self._loop.time()),
             settled=self._begin_filing,
@@ -131,6 +135,10 @@ class Daemon:
         self._conductor.journal_problem = self._journal.why_not() or self._found.trouble
         self._filing: set[asyncio.Task[None]] = set()
         self._unfinished = replay(lines)
+        if self._unfinished:
+            rack.workloads.before = self._unfinished.workloads
+            if self._unfinished.boot_id == boot_id:
+                rack.going_off.update(self._unfinished.going_off)
         self._supervisor = Supervisor(
             shapes.supervisor_rules(settings),
             self._conductor,
@@ -165,7 +173,8 @@ class Daemon:
             refresh=self._surfaces.refresh,
         )
         async with control, asyncio.TaskGroup() as group:
-            tasks = {"readings": self._read, "ticks": self._tick}
+            tasks: dict[str, Callable[[], Awaitable[None]]] = {"readings": self._read, "ticks": self._tick}
+            tasks["missing"] = partial(look_for, self._conductor.missing, self._machines, self._surfaces.emit)
             if self._publisher:
                 tasks["mqtt"] = self._publisher.run
             tasks["journal"] = self._take_up_journal
@@ -305,6 +314,7 @@ class Daemon:
             self._publisher_trouble or (self._publisher and self._publisher.trouble),
             *(self._identity.warnings() if self._identity else ()),
             *self._surfaces.complaints(),
+            *complaints(self._conductor.missing, self._machines),
             *self._advice,
         ]
         return tuple(trouble for trouble in found if trouble)

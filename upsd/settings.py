@@ -20,6 +20,8 @@ from upsd.settings_types import (
     Command,
     Duration,
     Host,
+    Ipv4,
+    MacAddress,
     MachineName,
     Percent,
     Port,
@@ -49,8 +51,10 @@ __all__ = [
     "MqttSettings",
     "NasSettings",
     "PowerSettings",
+    "RecoverySettings",
     "Settings",
     "SettingsError",
+    "SheddingSettings",
     "ShutdownSettings",
     "SshSettings",
     "UpsSettings",
@@ -118,6 +122,32 @@ class ShutdownSettings(Section):
     shutdown_imminent: bool = True
 
 
+class SheddingSettings(Section):
+    """A group of workers that goes off early, so that the battery lasts longer for the rest."""
+
+    name: MachineName = Field(examples=["extras"])
+    workers: Annotated[list[MachineName], Field(min_length=1)] = Field(examples=[["pi3", "bananapi"]])
+    on_battery: Duration | None = Field(default=None, examples=["2min"])
+    runtime: Duration | None = Field(default=None, examples=["15min"], validate_default=True)
+
+    @field_validator("runtime")
+    @classmethod
+    def _ever_goes(cls, runtime: float | None, info: ValidationInfo) -> float | None:
+        if runtime is None and info.data.get("on_battery", 0.0) is None:
+            raise ValueError("is missing, and on_battery is too; set one of them, or the group never goes off")
+        return runtime
+
+
+class RecoverySettings(Section):
+    """How everything is brought back."""
+
+    battery_limit: Duration = 14400.0  # then it goes on with a battery that is still too weak
+    boot_expected: Duration = 60.0
+    boot_limit: Duration = 300.0
+    workloads_limit: Duration = 300.0
+    wake_address: Ipv4 = "255.255.255.255"
+
+
 class KubernetesSettings(Section):
     """The k3s API."""
 
@@ -158,6 +188,7 @@ class WorkerSettings(Section):
     poweroff_command: Text = "sudo -n systemctl poweroff"
     poweroff_expected: Duration = 20.0
     poweroff_limit: Duration = 120.0
+    mac: MacAddress | None = Field(default=None, examples=["dc:a6:32:01:02:03"])  # None: it can't be woken
 
 
 class NasSettings(Section):
@@ -177,6 +208,7 @@ class NasSettings(Section):
     poweroff_command: Text | None = Field(default=None, examples=["sudo -n systemctl poweroff"])  # None: left running
     poweroff_expected: Duration = 40.0
     poweroff_limit: Duration = 120.0
+    mac: MacAddress | None = Field(default=None, examples=["dc:a6:32:01:02:14"])  # None: it can't be woken
 
     @field_validator("poweroff_command")
     @classmethod
@@ -184,6 +216,13 @@ class NasSettings(Section):
         if command is not None and info.data.get("host", "") is None:
             raise ValueError("needs to know where to run; add host, the address of the NAS")
         return command
+
+    @field_validator("mac")
+    @classmethod
+    def _goes_off_first(cls, mac: str | None, info: ValidationInfo) -> str | None:
+        if mac is not None and info.data.get("poweroff_command", "") is None:
+            raise ValueError("is of no use for a NAS that upsd does not power off; add poweroff_command")
+        return mac
 
 
 class LoadSettings(Section):
@@ -241,11 +280,13 @@ class Settings(BaseSettings):
     power: PowerSettings = PowerSettings()
     battery: BatterySettings = BatterySettings()
     shutdown: ShutdownSettings = ShutdownSettings()
+    recovery: RecoverySettings = RecoverySettings()
     ssh: SshSettings = SshSettings()
     master: MasterSettings
     workers: tuple[WorkerSettings, ...] = ()
     nas: NasSettings | None = None
     loads: tuple[LoadSettings, ...] = ()
+    shedding: tuple[SheddingSettings, ...] = ()
     kubernetes: KubernetesSettings | None = None
     mqtt: MqttSettings | None = None
     control: ControlSettings = ControlSettings()
@@ -310,6 +351,24 @@ class Settings(BaseSettings):
         if twice:
             raise ValidationError.from_exception_data(cls.__name__, twice)
         return value
+
+    @field_validator("shedding")
+    @classmethod
+    def _sheds_each_worker_once(
+        cls, groups: tuple[SheddingSettings, ...], info: ValidationInfo
+    ) -> tuple[SheddingSettings, ...]:
+        known = {worker.name for worker in info.data.get("workers", ())}
+        taken: dict[str, str] = {}
+        for group in groups:
+            for name in group.workers:
+                if "workers" in info.data and name not in known:
+                    raise ValueError(f'"{name}" in group {group.name} is no worker; name one of the [[workers]]')
+                if name in taken:
+                    raise ValueError(f'"{name}" is in the groups {taken[name]} and {group.name}; keep one of them')
+                taken[name] = group.name
+        if len({group.name for group in groups}) < len(groups):
+            raise ValueError("two groups have the same name; give every group its own")
+        return groups
 
 
 def _machines(value: object) -> list[tuple[tuple[int, ...], Machine]]:

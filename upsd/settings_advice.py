@@ -25,6 +25,7 @@ def advise(settings: Settings, *, file_mode: int | None = None) -> tuple[str, ..
         *_about_starting(settings),
         *_about_power(settings),
         *_about_the_rack(settings),
+        *_about_shedding(settings),
         *(_about_the_broker(settings.mqtt, file_mode) if settings.mqtt else ()),
     )
 
@@ -73,6 +74,19 @@ def _about_the_rack(settings: Settings) -> Iterator[str]:
             yield f"{worker.name}: poweroff_limit is below poweroff_expected; raise it, to give it time to end"
     if settings.nas and settings.nas.poweroff_command is None:
         yield f"{settings.nas.name}: it loses power while it runs; set its host and poweroff_command"
+
+
+def _about_shedding(settings: Settings) -> Iterator[str]:
+    asleep = {worker.name for worker in settings.workers if worker.mac is None}
+    for group in settings.shedding:
+        for name in group.workers:
+            if name in asleep:
+                yield (
+                    f"shedding {group.name}: {name} can be shed but not woken: after a short outage it stays off until"
+                    " somebody switches it on; set its mac, or take it out of the group"
+                )
+        if group.on_battery is not None and group.on_battery <= settings.power.debounce:
+            yield f"shedding {group.name}: a flicker can power it off; set on_battery longer than power.debounce"
 
 
 def _about_the_broker(mqtt: MqttSettings, file_mode: int | None) -> Iterator[str]:

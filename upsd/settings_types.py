@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Annotated
 
@@ -55,6 +56,22 @@ def _absolute(path: Path) -> Path:
     return path
 
 
+def _mac_address(text: str) -> str:
+    digits = re.sub(r"[:.-]", "", text).lower()
+    if not re.fullmatch(r"[0-9a-f]{12}", digits):
+        raise ValueError("is no MAC address; write it like dc:a6:32:01:02:03")
+    if int(digits[1], 16) & 1 or not int(digits, 16):
+        raise ValueError("is the MAC address of no machine; `ip link` on it shows its own, after link/ether")
+    return ":".join(digits[at : at + 2] for at in range(0, len(digits), 2))
+
+
+def _ipv4_address(text: str) -> str:
+    try:
+        return str(IPv4Address(text))
+    except ValueError:
+        raise ValueError("is no IPv4 address; write one like 192.168.7.255") from None
+
+
 Duration = Annotated[float, BeforeValidator(_duration), Field(gt=0, allow_inf_nan=False)]
 WholeSeconds = Annotated[Duration, _multiple_of(1, 65535, "whole seconds from 1 to 65535")]
 WholeMinutes = Annotated[Duration, _multiple_of(60, 65535 * 60, "whole minutes, such as 60 or 2min")]
@@ -68,6 +85,8 @@ MachineName = Annotated[
     str, _matching(r"[A-Za-z0-9][A-Za-z0-9._-]*", 'letters, digits, ".", "_" and "-", with a letter or digit first')
 ]
 Host = Annotated[str, _matching(r"[^\s/@-][^\s/@]*", "a host name or an address alone, without user or port")]
+MacAddress = Annotated[str, AfterValidator(_mac_address)]
+Ipv4 = Annotated[str, AfterValidator(_ipv4_address)]
 UpsPort = Annotated[
     str,
     _matching(

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from upsd.power import PowerRules
-from upsd.shutdown.plan import ClusterShape, HostShape, RackShape, StorageShape
+from upsd.shutdown.plan import ClusterShape, HostShape, RackShape, RecoveryShape, StorageShape
+from upsd.shutdown.shedding import ShedGroup
 from upsd.shutdown.trigger import TriggerRules
 from upsd.supervisor import SupervisorRules
 from upsd.ups.battery import BatteryFacts
@@ -30,11 +31,18 @@ def rack_shape(settings: Settings) -> RackShape:
     return RackShape(
         master=HostShape(master.name, master.poweroff_expected, _MASTER_ASKED_TIMES * master.poweroff_expected),
         workers=tuple(
-            HostShape(worker.name, worker.poweroff_expected, worker.poweroff_limit) for worker in settings.workers
+            HostShape(worker.name, worker.poweroff_expected, worker.poweroff_limit, wakes=worker.mac is not None)
+            for worker in settings.workers
         ),
         cluster=_cluster_shape(settings.kubernetes) if settings.kubernetes else None,
         storage=_storage_shape(settings.nas) if settings.nas else None,
         outlet_off_delay_s=settings.ups.outlet_off_delay,
+        recovery=RecoveryShape(
+            boot_s=settings.recovery.boot_expected,
+            boot_limit_s=settings.recovery.boot_limit,
+            battery_limit_s=settings.recovery.battery_limit,
+            workloads_limit_s=settings.recovery.workloads_limit,
+        ),
     )
 
 
@@ -55,6 +63,15 @@ def supervisor_rules(settings: Settings) -> SupervisorRules:
             shutdown_imminent=settings.shutdown.shutdown_imminent,
         ),
         watts={machine.name: machine.watts for machine in settings.machines},
+        shedding=tuple(
+            ShedGroup(
+                name=group.name,
+                workers=tuple(group.workers),
+                on_battery_s=group.on_battery,
+                runtime_s=group.runtime,
+            )
+            for group in settings.shedding
+        ),
     )
 
 

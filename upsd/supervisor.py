@@ -11,8 +11,11 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from upsd.power import PowerView, mains_lost, observe, tick
+from upsd.shutdown import shedding
 from upsd.shutdown.budget import critical_path_s
 from upsd.shutdown.conductor import Phase
+from upsd.shutdown.floor import BatteryLevel, floor_s
+from upsd.shutdown.shedding import Shedding
 from upsd.shutdown.trigger import REQUESTED, Supply, Trigger, evaluate, holding, last_lines, starts_in_s
 from upsd.status import Snapshot
 from upsd.ups import battery
@@ -24,6 +27,7 @@ if TYPE_CHECKING:
     from upsd.power import PowerRules
     from upsd.shutdown.conductor import Conductor
     from upsd.shutdown.records import Unfinished
+    from upsd.shutdown.shedding import ShedGroup
     from upsd.shutdown.trigger import TriggerRules
     from upsd.ups.battery import BatteryFacts
 
@@ -39,6 +43,7 @@ class SupervisorRules:
     power: PowerRules
     trigger: TriggerRules
     watts: Mapping[str, float]
+    shedding: tuple[ShedGroup, ...] = ()
 
 
 class Supervisor:
@@ -75,7 +80,7 @@ class Supervisor:
         self._lost_before = lost_at
         self._boot_id = boot_id
         self._started_at = now
-        self._trigger = Trigger()
+        self._trigger, self._shedding = Trigger(), Shedding()
         self._charge = battery.Charge(at=now)
         self._ends = (-math.inf, -math.inf)
         self._low_end = math.inf
@@ -156,6 +161,15 @@ class Supervisor:
         low_s = max(0.0, min(low_s, self._low_end - now))
         return replace(estimate, low_s=low_s, expected_s=max(estimate.expected_s, low_s))
 
+    def battery_level(self, now: float) -> BatteryLevel:
+        """Whether the battery carries a boot and a shutdown of the whole rack, if the mains goes now."""
+        rules, reading = self._rules.trigger, self.view.reading
+        need_s = floor_s(
+            self._conductor.recovery, self._conductor.plan, margin_s=rules.margin_s, reserve_s=rules.reserve_s
+        )
+        full = self.view.on_mains and reading is not None and reading.charged
+        return BatteryLevel(low_s=self.runtime(now).low_s, floor_s=need_s, full=full)
+
     def _estimate(self, now: float) -> RuntimeEstimate:
         fresh = None if self.view.silent else self.view.reading
         on_battery_s = None if self.view.lost_at is None else now - self.view.lost_at
@@ -214,11 +228,17 @@ class Supervisor:
     def _pull_trigger(self, now: float) -> None:
         supply = self._supply(now)
         if supply is None or not self._conductor.may_start:
-            self._trigger = Trigger()
+            self._trigger, self._shedding = Trigger(), Shedding()
             return
         self._trigger = evaluate(supply, self._triggers, self._trigger)
         if self._trigger.reason:
             self._start(self._trigger.reason)
+            return
+        gone = self._conductor.shedding
+        self._shedding = shedding.evaluate(self._rules.shedding, supply, self._shedding, gone)
+        if due := self._shedding.due:
+            workers = [worker for group in due for worker in group.workers]
+            self._conductor.shed(workers, ", ".join(group.name for group in due))
 
     def _start(self, reason: str) -> None:
         unfinished, self._unfinished = self._unfinished, None
@@ -242,7 +262,7 @@ class Supervisor:
         if this_boot and not taken_back and (confirmed or goes_on):
             self._conductor.resume(unfinished)
         elif this_boot and (on_mains or (taken_back and confirmed)):
-            self._conductor.undo(unfinished.outage, unfinished.began)
+            self._conductor.undo(unfinished.outage, unfinished.began, unfinished.shed)
         elif on_mains:
             self._conductor.recover(unfinished.outage)
         else:

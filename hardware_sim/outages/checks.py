@@ -162,10 +162,13 @@ def _away_lately(run: Run, now: float) -> bool:
 
 
 def _left_behind(run: Run) -> Iterator[str]:
-    """Nothing stays off, cordoned or unmounted once the mains is back and the battery charged."""
-    if run.quiet:
-        return
+    """Nothing stays off, cordoned, unmounted or not started once the mains is back and the battery charged."""
     world = run.world
+    if run.quiet:
+        anywhere = len(run.scenario.cordoned) < len(world.cluster.node_by_name)
+        if anywhere and run.pods_after != world.pods_before:
+            yield f"of {dict(world.pods_before)} pods only {dict(run.pods_after)} came back"
+        return
     excused = any(fault.part in {"outlets", "local_host"} for fault in run.scenario.faults)
     for machine in world.machines.values():
         dead = any(name == machine.spec.name for _, name in run.scenario.deaths)

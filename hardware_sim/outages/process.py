@@ -101,9 +101,16 @@ class Process:
         )
         self.started_at = self._loop.time()
         self.killed = asyncio.Event()
+        lines = self._journal.take_up().contents.lines
+        unfinished = replay(lines)
+        rack = self._rack()
+        if unfinished:
+            rack.workloads.before = unfinished.workloads
+            if unfinished.boot_id == boot_id:
+                rack.going_off.update(unfinished.going_off)
         self.conductor = Conductor(
             rack_shape(scenario),
-            performers(self._rack()),
+            performers(rack),
             journal=Tether(self, self._journal),
             emit=self._emit,
             changed=lambda: None,
@@ -111,9 +118,9 @@ class Process:
             reserve_s=scenario.reserve_s,
             boot_id=boot_id,
             linger_s=OFF_DELAY_S + 60.0,
+            closed=rack.workloads.forget,
             name_outage=lambda: f"outage-{self._loop.time():.0f}",
         )
-        lines = self._journal.take_up().contents.lines
         self.supervisor = Supervisor(
             SupervisorRules(
                 ups="iplug",
@@ -130,7 +137,7 @@ class Process:
                 inverter_idle_w=scenario.told_idle_w,
             ),
             emit=self._emit,
-            unfinished=replay(lines),
+            unfinished=unfinished,
             lost_at=replay_lost_at(lines, boot_id),
             boot_id=boot_id,
             now=self.started_at,
@@ -201,6 +208,7 @@ class Process:
             cluster=Tether(self, world.cluster),
             delete_grace_s=DELETE_GRACE_S,
             storage=Tether(self, world.storage),
+            battery=lambda: self.supervisor.battery_level(self._loop.time()),
         )
 
 

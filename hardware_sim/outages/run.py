@@ -57,6 +57,7 @@ class Run:
         defects: what the daemon logged as a defect of its own.
         lives: the runs of the daemon.
         quiet: whether in the end everything was as it should be.
+        pods_after: how many pods of each controller were Ready in the end.
         phase: of the daemon in the end; `None` if none ran.
     """
 
@@ -70,6 +71,7 @@ class Run:
     ended_at: float = 0.0
     quiet: bool = False
     phase: str | None = None
+    pods_after: Mapping[str, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Put the world together."""
@@ -92,6 +94,7 @@ class Run:
             self._start_daemon(0.0)
             await self._until_quiet()
             self.ended_at, self.quiet = self._loop.time(), self.settled
+            self.pods_after = self.world.cluster.ready_pods()
             self.phase = self.process.conductor.phase.value if self.process else None
             if self._life:
                 self._life.cancel()

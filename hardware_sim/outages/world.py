@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from hardware_sim.memory_rack import MARK, Act, Faults, MemoryCluster
@@ -19,13 +19,14 @@ from hardware_sim.ups.outlets import OffCause
 from upsd.domain.rack import Node, Pod, RackError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from hardware_sim.outages.scenario import Scenario
 
 _STEP_ON_BATTERY_S = 2.0
 _STEP_ON_LINE_S = 30.0
 _READY_AFTER_S = 5.0
+_CONTROLLER = "web/web"
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,25 +46,6 @@ class Cluster(MemoryCluster):
     def __init__(self, acts: list[Act], is_up: Callable[[], bool]) -> None:
         super().__init__(acts)
         self._is_up = is_up
-        self._wanted: list[tuple[str, Pod, float]] = []
-
-    def want_pod(self, node: str, pod: Pod, stop_s: float) -> None:
-        """A pod that its controller makes again when it has ended and its node takes pods."""
-        self._wanted.append((node, pod, stop_s))
-        self.add_pod(node, pod, stop_s=stop_s)
-
-    def node_on(self, name: str) -> None:
-        """Its machine is on, and its kubelet has reported."""
-        self.dead.discard(name)
-        self.node_by_name[name] = replace(self.node_by_name[name], ready=True)
-
-    def settle(self) -> None:
-        """Let pods that have ended come back on nodes that take them."""
-        for node, pod, stop_s in self._wanted:
-            found = self.node_by_name[node]
-            if found.ready and not found.unschedulable and pod.name not in {other.name for other in self.on(node)}:
-                uid = f"{pod.uid}+"
-                self.add_pod(node, replace(pod, uid=uid), stop_s=stop_s)
 
     async def nodes(self) -> Sequence[Node]:
         """All nodes."""
@@ -84,6 +66,11 @@ class Cluster(MemoryCluster):
         """The pods bound to the node."""
         self._refuse_when_down()
         return await super().pods(node)
+
+    async def workloads(self) -> Mapping[str, int]:
+        """How many pods of each controller are Ready."""
+        self._refuse_when_down()
+        return await super().workloads()
 
     def _refuse_when_down(self) -> None:
         if not self._is_up():
@@ -111,9 +98,10 @@ class World:
             self.cluster.add_node(name, unschedulable=name in scenario.cordoned)
             for number in range(scenario.pods):
                 pod = Pod("web", f"{name}-{number}", uid=f"{name}-{number}", grace_s=600)
-                self.cluster.want_pod(name, pod, scenario.pod_stop_s)
+                self.cluster.add_pod(name, pod, stop_s=scenario.pod_stop_s, controller=_CONTROLLER)
                 if pod.full_name in scenario.stubborn:
                     self.cluster.refused[pod.full_name] = float("inf")
+        self.pods_before = self.cluster.ready_pods()
         self.device = UpsDevice(
             load_w=self.load_w, battery=scenario.battery, charge=scenario.charge, step_s=_STEP_ON_BATTERY_S
         )
@@ -143,7 +131,7 @@ class World:
         loop = asyncio.get_running_loop()
         while True:
             self.device.advance(loop.time())
-            self.cluster.settle()
+            self.cluster.ready_pods()  # its controllers start what is missing when somebody looks
             busy = self.device.on_battery or self.device.shutdown_in_s is not None or not self.device.outlets.on
             await self.rest(_STEP_ON_BATTERY_S if busy else _STEP_ON_LINE_S)
 

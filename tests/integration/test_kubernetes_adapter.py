@@ -92,6 +92,17 @@ async def test_pods_are_those_of_the_node_with_what_a_drain_asks_of_them(rack: C
     assert pods["postgres"].grace_s == 90
 
 
+async def test_workloads_are_counted_by_what_replaces_their_pods(rack: Cluster) -> None:
+    """Neither what is bound to its node nor what ends by itself is waited for after an outage."""
+    counts = await rack.workloads()
+    assert sorted(name.rpartition("-")[0] or name for name in counts) == ["data/postgres", "web/nginx"]
+    assert set(counts.values()) == {1}
+    await rack.cordon("pi4-a", "outage-1")
+    await rack.delete(await pod_named(rack, "postgres"), 0)
+    assert "data/postgres" not in await rack.workloads()
+    assert len(await rack.workloads()) == 1
+
+
 async def test_lists_longer_than_a_page_are_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A node with more pods than fit into one answer is drained of all of them."""
     monkeypatch.setattr("upsd.rack.kubernetes.PAGE_SIZE", 3)

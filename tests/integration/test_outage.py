@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import shlex
 from contextlib import AsyncExitStack
 from dataclasses import replace
@@ -145,9 +146,13 @@ async def _flicker_and_battery_test(directory: Path) -> None:
 
 
 async def _mains_back(directory: Path) -> None:
-    """Before the point of no return: all nodes are schedulable again but the one that an administrator cordoned."""
+    """Before the point of no return: all nodes are schedulable again but the one that an administrator cordoned.
+
+    What ran only there can't start again, and that is told.
+    """
     cluster = cluster_with_an_administrators_cordon()
-    async with scene(directory, {"UPSD_KUBERNETES__DRAIN_LIMIT": "60s"}, cluster=cluster) as played:
+    environment = {"UPSD_KUBERNETES__DRAIN_LIMIT": "60s", "UPSD_RECOVERY__WORKLOADS_LIMIT": "8s"}
+    async with scene(directory, environment, cluster=cluster) as played:
         await played.start_daemon()
         await played.on_line()
         await played.cut_mains()
@@ -158,7 +163,9 @@ async def _mains_back(directory: Path) -> None:
         played.rack.device.restore_mains()
         finished = await played.heard("abort_finished")
 
-        assert finished["fields"]["not_done"] is None
+        assert finished["fields"]["not_done"] == "workloads"
+        missing = played.steps["workloads"]["detail"]
+        assert re.fullmatch(r"not as before: home/app-pi3-\w+ \(0 of 1\) Ready", missing)
         assert played.cordoned() == {"pi3"}
         assert played.marked() == set()
         assert played.moments == []

@@ -73,7 +73,8 @@ async def _killed_after_the_first_poweroff(directory: Path) -> None:
 async def _mains_back_while_dead(directory: Path) -> None:
     """What was begun is undone, but not what an administrator had done before."""
     cluster = cluster_with_an_administrators_cordon()
-    async with scene(directory, {"UPSD_KUBERNETES__DRAIN_LIMIT": "60s"}, cluster=cluster) as played:
+    environment = {"UPSD_KUBERNETES__DRAIN_LIMIT": "60s", "UPSD_RECOVERY__WORKLOADS_LIMIT": "8s"}
+    async with scene(directory, environment, cluster=cluster) as played:
         await played.start_daemon()
         await played.on_line()
         await played.cut_mains()
@@ -85,7 +86,8 @@ async def _mains_back_while_dead(directory: Path) -> None:
         await played.start_daemon()
         await played.heard("shutdown_aborted")
         finished = await played.heard("abort_finished")
-        assert finished["fields"]["not_done"] is None
+        # What ran only on the administrator's node can't start again, if it was evicted before the kill.
+        assert finished["fields"]["not_done"] in {None, "workloads"}
         assert played.cordoned() == {"pi3"}
         assert played.marked() == set()
         assert played.moments == []

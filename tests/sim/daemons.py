@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING
 
 from hardware_sim.memory_rack import MASTER, MemoryRack
 from upsd.shutdown.conductor import Conductor, Phase
+from upsd.shutdown.floor import AMPLE, BatteryLevel
 from upsd.shutdown.journal import JournalError
 from upsd.shutdown.plan import ClusterShape, HostShape, RackShape, StorageShape
 from upsd.shutdown.records import Unfinished, replay
 from upsd.shutdown.steps import Rack, RemoteMachine, performers
+from upsd.shutdown.workloads import WorkloadMemory
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -74,26 +76,31 @@ class Daemon:
     battery_end_at: Callable[[], float] = lambda: float("inf")
     events: list[Event] = field(default_factory=list)
     learner: Learner | None = None
+    level: BatteryLevel = AMPLE
     conductor: Conductor = field(init=False)
     _changed: asyncio.Event = field(default_factory=asyncio.Event)
 
     def __post_init__(self) -> None:
         """Wire the rooms."""
-        table = performers(
-            Rack(
-                emit=self.events.append,
-                outlets=self.rack.outlets,
-                outlet_off_delay_s=120,
-                outlet_restore_delay_min=1,
-                local_host=self.rack.local_host,
-                machines={name: RemoteMachine(host, "poweroff") for name, host in self.rack.hosts.items()},
-                cluster=self.rack.cluster,
-                storage=self.rack.storage,
-            )
+        unfinished = self.journal.unfinished()
+        parts = Rack(
+            emit=self.events.append,
+            outlets=self.rack.outlets,
+            outlet_off_delay_s=120,
+            outlet_restore_delay_min=1,
+            local_host=self.rack.local_host,
+            machines={
+                name: RemoteMachine(host, "poweroff", host if host.wakes else None)
+                for name, host in self.rack.hosts.items()
+            },
+            cluster=self.rack.cluster,
+            storage=self.rack.storage,
+            battery=lambda: self.level,
+            workloads=WorkloadMemory(unfinished.workloads if unfinished else None),
         )
         self.conductor = Conductor(
             shape_of(self.rack),
-            table,
+            performers(parts),
             journal=self.journal,
             emit=self.events.append,
             changed=self._changed.set,
@@ -102,6 +109,7 @@ class Daemon:
             boot_id="b1",
             linger_s=60.0,
             learner=self.learner,
+            closed=parts.workloads.forget,
             name_outage=lambda: f"o{asyncio.get_running_loop().time():.0f}",
         )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -13,8 +14,10 @@ from upsd.domain.power import Reading
 from upsd.power import PowerRules
 from upsd.shutdown.conductor import Conductor
 from upsd.shutdown.plan import ClusterShape, HostShape, RackShape, StorageShape
+from upsd.shutdown.records import replay, replay_lost_at
 from upsd.shutdown.steps import Rack, RemoteMachine, performers
 from upsd.shutdown.trigger import TriggerRules
+from upsd.shutdown.workloads import WorkloadMemory
 from upsd.supervisor import Supervisor, SupervisorRules
 from upsd.ups.battery import BatteryFacts
 
@@ -24,6 +27,7 @@ if TYPE_CHECKING:
     from hardware_sim.memory_world import MemoryWorld
     from upsd.domain.power import Event, Scalar
     from upsd.shutdown.records import Unfinished
+    from upsd.shutdown.shedding import ShedGroup
 
 WORKERS = ("pi4-a", "pi4-b", "pi3")
 WORKER_W = 7.0
@@ -52,6 +56,8 @@ class Outage:
     silent_until: float = float("inf")
     unfinished: Unfinished | None = None
     lost_at: float | None = None
+    boot_id: str = "boot"
+    shedding: tuple[ShedGroup, ...] = ()
     events: list[Event] = field(default_factory=list)
     journal: Notes = field(default_factory=Notes)
 
@@ -60,32 +66,39 @@ class Outage:
         rack = self.world.rack
         shape = RackShape(
             master=HostShape(MASTER, 30.0, 90.0),
-            workers=tuple(HostShape(name, 10.0, 60.0) for name in WORKERS),
+            workers=tuple(HostShape(name, 10.0, 60.0, wakes=host.wakes) for name, host in rack.hosts.items()),
             cluster=ClusterShape(2.0, 20.0, 60.0, 5.0, 600.0),
             storage=StorageShape("nas", 5.0, 30.0, None),
             outlet_off_delay_s=90,
         )
+        parts = Rack(
+            emit=self.events.append,
+            outlets=self.world,
+            outlet_off_delay_s=90,
+            outlet_restore_delay_min=1,
+            local_host=self.world,
+            battery=lambda: self.supervisor.battery_level(asyncio.get_running_loop().time()),
+            machines={
+                name: RemoteMachine(host, "poweroff", host if host.wakes else None) for name, host in rack.hosts.items()
+            },
+            cluster=rack.cluster,
+            storage=rack.storage,
+            workloads=WorkloadMemory(self.unfinished.workloads if self.unfinished else None),
+            going_off=set(
+                self.unfinished.going_off if self.unfinished and self.unfinished.boot_id == self.boot_id else ()
+            ),
+        )
         self.conductor = Conductor(
             shape,
-            performers(
-                Rack(
-                    emit=self.events.append,
-                    outlets=self.world,
-                    outlet_off_delay_s=90,
-                    outlet_restore_delay_min=1,
-                    local_host=self.world,
-                    machines={name: RemoteMachine(host, "poweroff") for name, host in rack.hosts.items()},
-                    cluster=rack.cluster,
-                    storage=rack.storage,
-                )
-            ),
+            performers(parts),
             journal=self.journal,
             emit=self.events.append,
             changed=lambda: None,
             battery_end_at=lambda: self.supervisor.battery_end_at(asyncio.get_running_loop().time()),
             reserve_s=self.trigger.reserve_s,
-            boot_id="boot",
+            boot_id=self.boot_id,
             linger_s=240.0,
+            closed=parts.workloads.forget,
             name_outage=lambda: "outage-1",
         )
         self.supervisor = Supervisor(
@@ -94,13 +107,14 @@ class Outage:
                 power=PowerRules(debounce_s=3.0, silence_s=4.0),
                 trigger=self.trigger,
                 watts={MASTER: MASTER_W, "nas and switch": 26.0, **dict.fromkeys(WORKERS, WORKER_W)},
+                shedding=self.shedding,
             ),
             self.conductor,
             facts=lambda _: BatteryFacts(12.0, 7.0, 0.7, 0.8, 10.0),
             emit=self.events.append,
             unfinished=self.unfinished,
             lost_at=self.lost_at,
-            boot_id="boot",
+            boot_id=self.boot_id,
             now=asyncio.get_running_loop().time(),
         )
 
@@ -112,6 +126,20 @@ class Outage:
                 self.supervisor.hear(reading_of(self.world, loop.time()))
             self.supervisor.tick(loop.time())
             await asyncio.sleep(1.0)
+
+    def next_run(self, boot_id: str) -> Outage:
+        """The daemon's next run, on the same world and journal."""
+        unfinished = replay(json.dumps(dict(record)) for record in self.journal.records)
+        lost_at = replay_lost_at((json.dumps(dict(record)) for record in self.journal.records), boot_id)
+        return Outage(
+            self.world,
+            self.trigger,
+            unfinished=unfinished,
+            lost_at=lost_at,
+            boot_id=boot_id,
+            shedding=self.shedding,
+            journal=self.journal,
+        )
 
     def names(self) -> list[str]:
         """The names of the events, in order."""

@@ -132,6 +132,23 @@ async def test_a_defect_in_the_plan_lets_the_next_trigger_try_again(daemon: Daem
     assert_off_in_order(rack)
 
 
+async def test_what_a_defect_interrupted_is_undone_when_the_mains_is_back(daemon: Daemon, rack: MemoryRack) -> None:
+    """Not only after the next start of the daemon."""
+    daemon.conductor.start("on-battery")
+    await daemon.step("drain pi4-a", StepState.RUNNING)
+
+    def broken() -> float:
+        raise ZeroDivisionError
+
+    daemon.battery_end_at = broken
+    await daemon.phase(Phase.IDLE)
+    assert rack.cluster.cordoned()
+    await asyncio.sleep(301)
+    daemon.conductor.mains_back()
+    await daemon.phase(Phase.IDLE)
+    assert rack.cluster.cordoned() == set()
+
+
 # mains back
 
 

@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING
 from upsd.domain.plan import Plan, PlanPurpose, Step, StepKind, StepProgress
 from upsd.domain.rack import Pod
 from upsd.shutdown.engine import Engine
+from upsd.shutdown.floor import AMPLE, BatteryLevel
 from upsd.shutdown.steps import Rack, RemoteMachine, performers
+from upsd.shutdown.workloads import WorkloadMemory
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -28,10 +30,16 @@ class Workbench:
     events: list[Event] = field(default_factory=list)
     said: list[str] = field(default_factory=list)
     machines: dict[str, RemoteMachine] = field(init=False)
+    level: BatteryLevel = AMPLE
+    workloads: WorkloadMemory = field(default_factory=WorkloadMemory)
+    going_off: set[str] = field(default_factory=set)
+    records: list[Mapping[str, Scalar]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         """Know the machines."""
-        self.machines = {name: RemoteMachine(host, COMMAND) for name, host in self.rack.hosts.items()}
+        self.machines = {
+            name: RemoteMachine(host, COMMAND, host if host.wakes else None) for name, host in self.rack.hosts.items()
+        }
 
     async def do(
         self,
@@ -63,11 +71,14 @@ class Workbench:
                 cluster=self.rack.cluster,
                 delete_grace_s=DELETE_GRACE_S,
                 storage=self.rack.storage,
+                battery=lambda: self.level,
+                workloads=self.workloads,
+                going_off=self.going_off,
             )
         )
 
-        async def record(_: Mapping[str, Scalar]) -> None:
-            pass
+        async def record(made: Mapping[str, Scalar]) -> None:
+            self.records.append(made)
 
         engine = Engine(
             table,

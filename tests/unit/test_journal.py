@@ -99,6 +99,63 @@ async def test_what_was_appended_is_there_after_a_restart(journal: FileJournal, 
     )
 
 
+def test_what_ran_before_the_first_outage_is_remembered_until_it_is_closed() -> None:
+    """A second outage in the recovery changes nothing of it, and a damaged record nothing at all."""
+    counted: dict[str, Scalar] = {"record": "workloads", "pods": '{"web/nginx": 3}'}
+    torn: dict[str, Scalar] = {"record": "workloads", "pods": '{"web'}
+    second = {**OUTAGE, "outage": "o2", "boot_id": "b2"}
+    found = replay(as_lines([OUTAGE, counted, *STORY[1:], UNDOING, second, torn]))
+    assert found is not None
+    assert (found.outage, found.workloads) == ("o2", {"web/nginx": 3})
+    fresh = replay(as_lines([OUTAGE, counted, CLOSED, second]))
+    assert fresh is not None
+    assert fresh.workloads is None
+
+
+SHED: list[dict[str, Scalar]] = [
+    {"record": "shedding", "outage": "o1", "reason": "extras", "workers": "pi3, pi4-a", "boot_id": "b1"},
+    step("drain pi3", "running"),
+    step("drain pi3", "done"),
+    step("poweroff pi3", "running", commits=True),
+    step("poweroff pi3", "done", commits=True),
+]
+
+
+def test_a_shedding_is_no_shutdown() -> None:
+    """A restarted daemon knows who was shed and what is done, and takes nothing for past its point of no return."""
+    found = replay(as_lines(SHED))
+    assert found is not None
+    assert (found.only_shed, found.committed) == (True, False)
+    assert found.shed == {"pi3", "pi4-a"}
+    assert found.ended == {"drain pi3", "poweroff pi3"}
+    more = {**SHED[0], "workers": "pi3, pi4-a, pi4-b"}
+    again = replay(as_lines([*SHED, more]))
+    assert again is not None
+    assert again.shed == {"pi3", "pi4-a", "pi4-b"}
+    assert again.ended == found.ended
+
+
+def test_a_shutdown_after_a_shedding_has_done_what_that_did() -> None:
+    """But only in the same boot: after another one the machines may be on again."""
+    found = replay(as_lines([*SHED, OUTAGE]))
+    assert found is not None
+    assert not found.only_shed
+    assert found.shed == {"pi3", "pi4-a"}
+    assert found.ended == {"drain pi3", "poweroff pi3"}
+    assert {"drain pi3", "poweroff pi3"} <= found.began
+    other_boot = replay(as_lines([*SHED, {**OUTAGE, "boot_id": "b2"}]))
+    assert other_boot is not None
+    assert other_boot.ended == set()
+
+
+def test_a_machine_that_is_being_woken_is_not_taken_for_off() -> None:
+    """Mains back and gone again: the shutdown asks everybody."""
+    found = replay(as_lines([*SHED, UNDOING, step("wait-host pi3", "running"), OUTAGE]))
+    assert found is not None
+    assert found.ended == set()
+    assert found.shed == {"pi3", "pi4-a"}
+
+
 async def test_a_closed_outage_is_not_unfinished(journal: FileJournal, path: Path) -> None:
     """Nothing is taken up again that was brought to its end."""
     for record in (*STORY, CLOSED):

@@ -16,6 +16,7 @@ from upsd.shutdown.plan import (
     StorageShape,
     point_of_no_return,
     recovery_plan,
+    shed_plan,
     shutdown_plan,
     undo_plan,
 )
@@ -181,9 +182,9 @@ def test_no_plan_that_brings_back_passes_a_point_of_no_return(shape: RackShape) 
     [
         (set(), []),
         ({"announce"}, []),
-        ({"announce", "cordon"}, ["uncordon"]),
-        ({"announce", "cordon", "drain pi4-a"}, ["uncordon"]),
-        ({"announce", "cordon", "drain k3s-master", "unmount nas"}, ["wait-storage nas", "uncordon"]),
+        ({"announce", "cordon"}, ["uncordon", "workloads"]),
+        ({"announce", "cordon", "drain pi4-a"}, ["uncordon", "workloads"]),
+        ({"announce", "cordon", "drain k3s-master", "unmount nas"}, ["wait-storage nas", "uncordon", "workloads"]),
         ({"announce", "unmount nas"}, ["wait-storage nas"]),
     ],
 )
@@ -194,21 +195,100 @@ def test_an_abort_undoes_exactly_what_began(began: set[str], undone: list[str]) 
     assert plan.purpose is PlanPurpose.ABORT
 
 
-def test_the_recovery_waits_for_the_nas_and_the_nodes_before_it_uncordons() -> None:
-    """Pods that start find their volumes."""
+def test_the_recovery_comes_in_the_order_in_which_one_needs_the_other() -> None:
+    """Battery, NAS, workers, nodes; and pods that start find their volumes and their machine."""
+    plan = recovery_plan(replace(RACK, storage=replace(NAS, host=HostShape("nas", 40, 120))))
+    assert ids(plan) == [
+        "wait-battery",
+        "wait-host nas",
+        "wait-storage nas",
+        "wait-host pi4-a",
+        "wait-host pi4-b",
+        "wait-ready",
+        "uncordon",
+        "workloads",
+    ]
+    for number, step in enumerate(plan.steps):
+        others = {"wait-host pi4-a"} if step.id == "wait-host pi4-b" else set()
+        assert before(plan, step.id) == set(ids(plan)[:number]) - others
+
+
+@given(shapes)
+def test_nothing_is_brought_back_before_the_battery_carries_it(shape: RackShape) -> None:
+    """In any rack."""
+    plan = recovery_plan(shape)
+    assert all("wait-battery" in before(plan, step) for step in ids(plan)[1:])
+
+
+def test_a_dead_worker_does_not_keep_the_others_from_being_waited_for() -> None:
+    """Each is waited for by itself, within its limit."""
     plan = recovery_plan(RACK)
-    assert ids(plan) == ["wait-storage nas", "wait-ready", "uncordon"]
-    assert before(plan, "uncordon") == {"wait-storage nas", "wait-ready"}
+    assert "wait-host pi4-a" not in before(plan, "wait-host pi4-b")
 
 
 def test_a_rack_of_nothing_but_a_master_has_a_plan() -> None:
     """The thinnest rack still announces, schedules its outlets and goes off."""
     plan = shutdown_plan(replace(RACK, workers=(), cluster=None, storage=None))
     assert ids(plan) == ["announce", "outlet-cycle", "host-poweroff k3s-master"]
-    assert recovery_plan(replace(RACK, workers=(), cluster=None, storage=None)).steps == ()
+    assert ids(recovery_plan(replace(RACK, workers=(), cluster=None, storage=None))) == ["wait-battery"]
 
 
 def test_a_forced_drain_has_time_for_the_grace_of_its_deletions() -> None:
     """What is deleted by force still gets its seconds."""
     drain = of_kind(shutdown_plan(RACK), StepKind.DRAIN)[0]
     assert drain.minimum_s >= CLUSTER.delete_grace_s + 1
+
+
+WAKES = replace(RACK, workers=(HostShape("pi4-a", 20, 120, wakes=True), HostShape("pi4-b", 20, 120)))
+
+
+def test_a_group_that_is_shed_is_cordoned_drained_off_and_seen_off() -> None:
+    """Its nodes first, so that no pod moves to the next one that goes; nobody else is touched."""
+    plan = shed_plan(RACK, {"pi4-a", "pi4-b"})
+    assert ids(plan) == [
+        "cordon pi4-a",
+        "cordon pi4-b",
+        "drain pi4-a",
+        "poweroff pi4-a",
+        "confirm-off pi4-a",
+        "drain pi4-b",
+        "poweroff pi4-b",
+        "confirm-off pi4-b",
+    ]
+    assert before(plan, "drain pi4-a") == {"cordon pi4-a", "cordon pi4-b"}
+    assert plan.purpose is PlanPurpose.SHED
+    assert {step.target for step in shed_plan(RACK, {"pi4-b"}).steps} == {"pi4-b"}
+    assert ids(shed_plan(replace(RACK, cluster=None), {"pi4-b"})) == ["poweroff pi4-b", "confirm-off pi4-b"]
+
+
+def test_only_a_machine_that_can_be_woken_is_shed_without_committing() -> None:
+    """Each power-off says whether it can be taken back; that of a shutdown never can."""
+    plan = shed_plan(WAKES, {"pi4-a", "pi4-b"})
+    assert [(step.target, step.commits) for step in of_kind(plan, StepKind.POWEROFF)] == [
+        ("pi4-a", False),
+        ("pi4-b", True),
+    ]
+    assert point_of_no_return(plan) == "poweroff pi4-b"
+    assert point_of_no_return(shutdown_plan(WAKES)) == "poweroff pi4-a"
+
+
+def test_what_shedding_did_is_undone_machine_by_machine() -> None:
+    """One that stays off keeps nobody else waiting, and none is uncordoned before it is back."""
+    started = set(ids(shed_plan(RACK, {"pi4-a", "pi4-b"}))) - {"poweroff pi4-b", "confirm-off pi4-b"}
+    plan = undo_plan(shutdown_plan(RACK), started, RACK, shed={"pi4-a", "pi4-b"})
+    assert ids(plan) == [
+        "wait-host pi4-a",
+        "wait-ready pi4-a",
+        "uncordon pi4-a",
+        "uncordon pi4-b",
+        "workloads",
+    ]
+    assert before(plan, "uncordon pi4-a") == {"wait-host pi4-a", "wait-ready pi4-a"}
+    assert before(plan, "uncordon pi4-b") == set()
+
+
+def test_a_shutdown_that_took_over_from_a_shedding_is_undone_with_it() -> None:
+    """The cordon of the whole cluster does not wait for the machine that is off."""
+    plan = undo_plan(shutdown_plan(RACK), {"cordon", "cordon pi4-a", "poweroff pi4-a"}, RACK, shed={"pi4-a"})
+    assert ids(plan) == ["uncordon", "wait-host pi4-a", "wait-ready pi4-a", "uncordon pi4-a", "workloads"]
+    assert before(plan, "uncordon") == set()

@@ -5,6 +5,9 @@ from __future__ import annotations
 import enum
 from dataclasses import dataclass
 
+WHOLE_CLUSTER = "cluster"
+"""The target of a step that is about every node."""
+
 
 class StepKind(enum.StrEnum):
     """What a step does; each kind has one file in `upsd/shutdown/steps/`."""
@@ -19,8 +22,11 @@ class StepKind(enum.StrEnum):
     OUTLET_CYCLE = "outlet-cycle"
     HOST_POWEROFF = "host-poweroff"
     UNCORDON = "uncordon"
+    WAIT_BATTERY = "wait-battery"
+    WAIT_HOST = "wait-host"
     WAIT_STORAGE = "wait-storage"
     WAIT_READY = "wait-ready"
+    WORKLOADS = "workloads"
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +74,7 @@ class PlanPurpose(enum.StrEnum):
     """Why a plan runs."""
 
     SHUTDOWN = "shutdown"
+    SHED = "shed"
     ABORT = "abort"
     RECOVERY = "recovery"
 

@@ -80,6 +80,13 @@ class Cluster(Protocol):
     async def delete(self, pod: Pod, grace_s: int) -> None:
         """Delete the pod, past any disruption budget; a pod that is gone already is no error."""
 
+    async def workloads(self) -> Mapping[str, int]:
+        """How many pods are Ready, by the controller (`namespace/name`) that puts another in the place of each.
+
+        What is bound to its node (DaemonSets, mirror pods), what ends by itself (Jobs) and pods that nobody replaces
+        are not counted.
+        """
+
 
 class PortAnswer(enum.Enum):
     """What comes back when a machine's SSH port is called."""
@@ -99,6 +106,13 @@ class RemoteHost(Protocol):
 
     async def call_port(self) -> PortAnswer:
         """What its SSH port answers right now, within a few seconds."""
+
+
+class Waker(Protocol):
+    """What switches one machine on from afar, over its network port."""
+
+    async def wake(self) -> None:
+        """Send the signal once; nobody says whether it was heard, and a machine that is on does not mind."""
 
 
 class Storage(Protocol):

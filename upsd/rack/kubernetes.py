@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ssl
+from collections import Counter
 from typing import TYPE_CHECKING, TypeVar
 
 import httpx2
@@ -26,7 +27,7 @@ from lightkube.types import PatchType
 from upsd.domain.rack import EvictionAnswer, Node, Pod, RackError
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
     from pathlib import Path
 
     from lightkube import SingleConfig
@@ -36,6 +37,9 @@ T = TypeVar("T")
 
 CORDON_MARK = "upsd.io/cordoned-by-outage"
 """Annotation on a node that we cordoned; its value is the outage."""
+
+NOT_REPLACED = frozenset({"DaemonSet", "Job", "Node"})
+"""Kinds of controllers whose pods stay on their node, or end by themselves."""
 
 MIRROR_MARK = "kubernetes.io/config.mirror"
 CORDON_ATTEMPTS = 3
@@ -53,6 +57,7 @@ class Owner(msgspec.Struct, frozen=True):
     """An owner reference."""
 
     kind: str
+    name: str = ""
     controller: bool = False
 
 
@@ -140,6 +145,15 @@ class KubernetesCluster:
         async def ask(client: _Client) -> list[Pod]:
             bound = client.list(PodResource, namespace=ALL_NS, fields={"spec.nodeName": node}, chunk_size=PAGE_SIZE)
             return [_pod(found) async for found in bound]
+
+        return await self._ask("list pods", ask)
+
+    async def workloads(self) -> Mapping[str, int]:
+        """How many pods are Ready, by the controller that replaces them, in the whole cluster."""
+
+        async def ask(client: _Client) -> Counter[str]:
+            found = client.list(PodResource, namespace=ALL_NS, chunk_size=PAGE_SIZE)
+            return Counter([name async for pod in found if _is_ready(pod) and (name := _replaced_by(pod))])
 
         return await self._ask("list pods", ask)
 
@@ -356,10 +370,22 @@ def _eviction_answer(status: Status) -> EvictionAnswer | None:
 def _node(found: NodeResource) -> Node:
     return Node(
         name=found.metadata.name,
-        ready=any(entry.type == "Ready" and entry.status == "True" for entry in found.status.conditions),
+        ready=_is_ready(found),
         unschedulable=found.spec.unschedulable,
         annotations=found.metadata.annotations,
     )
+
+
+def _is_ready(found: NodeResource | PodResource) -> bool:
+    return any(entry.type == "Ready" and entry.status == "True" for entry in found.status.conditions)
+
+
+def _replaced_by(pod: PodResource) -> str | None:
+    """The controller (`namespace/name`) that puts another pod in the place of this one, on whichever node."""
+    if pod.metadata.deletionTimestamp is not None:
+        return None
+    owners = (owner for owner in pod.metadata.ownerReferences if owner.controller and owner.kind not in NOT_REPLACED)
+    return next((f"{pod.metadata.namespace}/{owner.name}" for owner in owners), None)
 
 
 def _pod(found: PodResource) -> Pod:

@@ -1,4 +1,4 @@
-"""Which plan runs now: none, the shutdown, its undoing, or the recovery.
+"""Which plan runs now: none, the shedding of some workers, the shutdown, their undoing, or the recovery.
 
 The conductor holds the plan that an outage would run, starts it, calls it off while that is still possible, and
 takes it up again after a restart. It is told what happened and decides nothing about power.
@@ -19,7 +19,7 @@ from upsd.domain.power import Event, Severity
 from upsd.shutdown.budget import critical_path_s
 from upsd.shutdown.engine import Engine
 from upsd.shutdown.journal import JournalError
-from upsd.shutdown.plan import over_before, recovery_plan, shutdown_plan, undo_plan
+from upsd.shutdown.plan import over_before, recovery_plan, shed_plan, shutdown_plan, undo_plan
 from upsd.shutdown.trigger import REQUESTED
 
 if TYPE_CHECKING:
@@ -41,6 +41,8 @@ class Phase(enum.StrEnum):
     """What the conductor does."""
 
     IDLE = "idle"
+    SHEDDING = "shedding"
+    """Some workers go off early, or are off, so that the battery lasts longer for the rest."""
     SHUTTING_DOWN = "shutting-down"
     FINISHED = "finished"
     """The shutdown plan has ended and this machine is still up."""
@@ -50,6 +52,8 @@ class Phase(enum.StrEnum):
 
 _RETRY_S = 300.0
 _GOOD = frozenset({StepState.DONE, StepState.FORCED})
+_ON_BATTERY = frozenset({PlanPurpose.SHUTDOWN, PlanPurpose.SHED})
+_DOWN = frozenset({Phase.SHUTTING_DOWN, Phase.FINISHED})
 
 
 class Conductor:
@@ -69,6 +73,7 @@ class Conductor:
         learner: remembers how long steps took; without it the plan goes by the settings.
         figures: what is written of the battery beside every record.
         settled: is called when what the journal tells may have come to its end.
+        closed: is called when an outage is over and everything is back.
     """
 
     def __init__(
@@ -87,6 +92,7 @@ class Conductor:
         learner: Learner | None = None,
         figures: Callable[[], Mapping[str, Scalar]] = dict,
         settled: Callable[[], None] = lambda: None,
+        closed: Callable[[], None] = lambda: None,
     ) -> None:
         self._shape = shape
         self._performers = performers
@@ -101,25 +107,32 @@ class Conductor:
         self._learner = learner
         self._figures = figures
         self._settled = settled
+        self._closed = closed
         self._engine: Engine | None = None
         self._task: asyncio.Task[None] | None = None
         self._notes: set[asyncio.Task[None]] = set()
         self._resumed: Unfinished | None = None
         self._owed: frozenset[str] = frozenset()
+        self._owed_shed: frozenset[str] = frozenset()
         self._finished_at = math.inf
         self._retry_at, self._retry_outage = math.inf, ""
         self.journal_problem: str | None = None
         self.plan: Plan = self._by_experience(shutdown_plan(shape))
+        self.recovery: Plan = self._by_experience(recovery_plan(shape))
         self.phase = Phase.IDLE
         self.outage: str | None = None
         self.reason = ""
         self.progress: dict[str, StepProgress] = {}
+        self.shedding: frozenset[str] = frozenset()
+        """The workers that go off early, or are off, in this outage."""
+        self.missing: set[str] = set()
+        """The machines that were waited for in vain, as far as nobody has seen them since."""
 
     @property
     def committed(self) -> bool:
         """Whether the shutdown has passed its point of no return."""
         before = self._resumed is not None and self._resumed.committed
-        return before or (self._engine is not None and self._engine.committed)
+        return self.phase in _DOWN and (before or (self._engine is not None and self._engine.committed))
 
     @property
     def ended(self) -> frozenset[str]:
@@ -128,8 +141,8 @@ class Conductor:
 
     @property
     def confirmed_off(self) -> frozenset[str]:
-        """The machines that the running or ended shutdown has seen go off."""
-        if self.phase not in {Phase.SHUTTING_DOWN, Phase.FINISHED}:
+        """The machines that the running or ended shutdown, or the shedding, has seen go off."""
+        if self.phase not in {*_DOWN, Phase.SHEDDING}:
             return frozenset()
         return frozenset(
             progress.step.target
@@ -140,26 +153,36 @@ class Conductor:
     @property
     def may_start(self) -> bool:
         """Whether a shutdown could start now: none runs or has run to its end."""
-        return self.phase not in {Phase.SHUTTING_DOWN, Phase.FINISHED}
+        return self.phase not in _DOWN
+
+    def shed(self, workers: Collection[str], reason: str) -> None:
+        """Power these workers off early, beside those that are off already; what brings back is called off for it."""
+        outage = self.outage if self.outage and self.phase is Phase.SHEDDING else self._name_outage()
+        self._shed_more(outage, reason, self.shedding.union(workers), self._good_of_shedding())
 
     def start(self, reason: str, *, owed: Collection[str] = ()) -> None:
-        """Start the shutdown; what else runs (an abort, a recovery) is called off for it.
+        """Start the shutdown; what else runs (a shedding, an abort, a recovery) is called off for it.
 
-        `owed` are steps that an outage before it began and nobody has undone.
+        What the shedding has done is done. `owed` are steps that an outage before it began and nobody has undone.
         """
-        self._owed |= frozenset(owed)
-        self.outage, self.reason = self._name_outage(), reason
+        self._owed |= frozenset(owed) | (self._began() if self.phase is Phase.SHEDDING else frozenset())
+        self.outage = self.outage if self.outage and self.phase is Phase.SHEDDING else self._name_outage()
+        self.reason = reason
         self._emit(Event("shutdown_started", Severity.CRITICAL, {"outage": self.outage, "reason": reason}))
-        self._switch(Phase.SHUTTING_DOWN, partial(self._begin, self.outage))
+        self._switch(Phase.SHUTTING_DOWN, partial(self._begin, self.outage, self._good_of_shedding()))
 
     def resume(self, unfinished: Unfinished) -> None:
-        """Take up a shutdown that an earlier run of the daemon, in this boot, left unfinished."""
+        """Take up a shutdown, or a shedding, that an earlier run of the daemon, in this boot, left unfinished."""
+        self._owed |= unfinished.began
+        self._owed_shed |= unfinished.shed
+        if unfinished.only_shed:
+            self._shed_more(unfinished.outage, unfinished.reason, unfinished.shed, unfinished.ended)
+            return
         self.outage, self.reason = unfinished.outage, unfinished.reason
         fields: dict[str, Scalar] = {"outage": unfinished.outage, "reason": unfinished.reason}
         over = over_before(self.plan, unfinished.tried, unfinished.ended)
         fields["steps_done"] = len(over)
         self._emit(Event("shutdown_resumed", Severity.CRITICAL, fields))
-        self._owed |= unfinished.began
         self._switch(Phase.SHUTTING_DOWN, partial(self._shut_down, unfinished.outage, over))
         self._resumed = unfinished
 
@@ -170,8 +193,8 @@ class Conductor:
         was told to power off, and after the outlets should have been cycled, was not powered off: then what is left is
         brought back from here.
         """
-        if self.phase is Phase.SHUTTING_DOWN:
-            if self.reason != REQUESTED:
+        if self.phase in {Phase.SHEDDING, Phase.SHUTTING_DOWN}:
+            if self.phase is Phase.SHEDDING or self.reason != REQUESTED:
                 self.call_off("mains-back")
         elif self.phase is Phase.FINISHED and asyncio.get_running_loop().time() - self._finished_at > self._linger_s:
             self.recover(self.outage or "")
@@ -179,27 +202,36 @@ class Conductor:
             self.undo(self._retry_outage, ())
 
     def call_off(self, reason: str) -> None:
-        """Undo the running shutdown, unless it has passed its point of no return."""
-        if self.phase is not Phase.SHUTTING_DOWN or self.committed or not self.outage:
-            return
-        idle = {StepState.PENDING, StepState.LEFT_OUT}
-        self.undo(self.outage, {step for step, progress in self.progress.items() if progress.state not in idle}, reason)
+        """Undo the running shedding, or shutdown unless it has passed its point of no return."""
+        undoable = self.phase is Phase.SHEDDING or (self.phase is Phase.SHUTTING_DOWN and not self.committed)
+        if undoable and self.outage:
+            self.undo(self.outage, self._began(), reason=reason)
 
-    def undo(self, outage: str, began: Collection[str], reason: str = "mains-back") -> None:
-        """Undo a shutdown that has not passed its point of no return."""
-        self.outage = outage
+    def undo(
+        self, outage: str, began: Collection[str], shed: Collection[str] = (), *, reason: str = "mains-back"
+    ) -> None:
+        """Undo a shutdown that has not passed its point of no return, and the shedding of the workers `shed`.
+
+        What an outage before it has powered off and nobody has brought back yet takes a whole recovery.
+        """
         self._owed |= frozenset(began)
-        self._emit(Event("shutdown_aborted", Severity.WARNING, {"outage": outage, "reason": reason}))
-        plan = undo_plan(self.plan, self._owed, self._shape)
+        self._owed_shed |= frozenset(shed)
+        begun = [step for step in self.plan.steps if step.id in self._owed and step.target not in self._owed_shed]
+        if any(step.commits for step in begun):
+            self.recover(outage)
+            return
+        self.outage = outage
+        name = "shutdown_aborted" if begun or not self._owed_shed else "shedding_undone"
+        self._emit(Event(name, Severity.WARNING, {"outage": outage, "reason": reason}))
+        plan = undo_plan(self.plan, self._owed, self._shape, shed=self._owed_shed)
         self._switch(Phase.ABORTING, partial(self._bring_back, plan, outage))
 
     def recover(self, outage: str) -> None:
-        """Bring everything back after a boot."""
+        """Bring everything back, after a boot or a shutdown that left this machine up."""
         self.outage = outage
         self._owed = frozenset(step.id for step in self.plan.steps)
         self._emit(Event("recovery_started", Severity.INFO, {"outage": outage}))
-        plan = self._by_experience(recovery_plan(self._shape))
-        self._switch(Phase.RECOVERING, partial(self._bring_back, plan, outage))
+        self._switch(Phase.RECOVERING, partial(self._bring_back, self.recovery, outage))
 
     def note_supply(self, lost_at: float | None) -> None:
         """Write down, for the next run, since when (loop time) the mains is away, or that it is back."""
@@ -223,6 +255,7 @@ class Conductor:
         """Go by what was learned since, unless a plan runs; to be called when a step was tried out."""
         if self.phase is Phase.IDLE:
             self.plan = self._by_experience(shutdown_plan(self._shape))
+            self.recovery = self._by_experience(recovery_plan(self._shape))
 
     async def close(self) -> None:
         """Stop what runs; nothing is undone."""
@@ -232,7 +265,8 @@ class Conductor:
             await asyncio.wait(self._notes)
 
     def _switch(self, phase: Phase, work: Callable[[], Awaitable[None]]) -> None:
-        previous, self.phase, self._resumed = self._task, phase, None
+        previous, self.phase, self._resumed, self._engine = self._task, phase, None, None
+        self.shedding = self.shedding if phase is Phase.SHEDDING else frozenset()
         self._task = asyncio.create_task(self._run_after(previous, work), name=phase.value)
         self._changed()
 
@@ -244,12 +278,41 @@ class Conductor:
         except Exception:
             # Whatever it is, the next trigger must be able to start the shutdown again.
             log.exception("plan_defect", phase=self.phase.value)
+            self._owed |= self._began()
+            self._retry_at, self._retry_outage = asyncio.get_running_loop().time() + _RETRY_S, self.outage or ""
             self._settle(Phase.IDLE)
 
-    async def _begin(self, outage: str) -> None:
+    def _shed_more(self, outage: str, reason: str, workers: Collection[str], ended: Collection[str]) -> None:
+        self._owed |= self._began() if self.phase is Phase.SHEDDING else frozenset()
+        self.outage, self.reason, self.shedding = outage, reason, frozenset(workers)
+        self._owed_shed |= self.shedding
+        named = ", ".join(sorted(self.shedding))
+        self._emit(Event("shedding_started", Severity.WARNING, {"outage": outage, "workers": named, "reason": reason}))
+        record = {"record": "shedding", "outage": outage, "reason": reason, "workers": named}
+        plan = shed_plan(self._shape, self.shedding)
+        self._switch(Phase.SHEDDING, partial(self._shed, plan, record, outage, ended))
+
+    async def _shed(self, plan: Plan, record: Mapping[str, Scalar], outage: str, ended: Collection[str]) -> None:
+        await self._record(record)
+        bad = _not_good(await self._run(plan, outage, ended))
+        severity = Severity.WARNING if bad else Severity.INFO
+        fields = {"outage": outage, "off": ", ".join(sorted(self.confirmed_off)) or None, "not_done": bad}
+        self._emit(Event("shedding_finished", severity, fields))
+
+    def _began(self) -> frozenset[str]:
+        """The steps of the running plan, or the last one, that have begun."""
+        idle = {StepState.PENDING, StepState.LEFT_OUT}
+        return frozenset(step for step, progress in self.progress.items() if progress.state not in idle)
+
+    def _good_of_shedding(self) -> frozenset[str]:
+        if self.phase is not Phase.SHEDDING:
+            return frozenset()
+        return frozenset(step for step, progress in self.progress.items() if progress.state in _GOOD)
+
+    async def _begin(self, outage: str, ended: Collection[str]) -> None:
         expected_s = round(critical_path_s(self.plan), 1)
         await self._record({"record": "outage", "outage": outage, "reason": self.reason, "expected_s": expected_s})
-        await self._shut_down(outage, ())
+        await self._shut_down(outage, ended)
 
     async def _shut_down(self, outage: str, ended: Collection[str]) -> None:
         results = await self._run(self.plan, outage, ended)
@@ -263,19 +326,21 @@ class Conductor:
     async def _bring_back(self, plan: Plan, outage: str) -> None:
         await self._record({"record": "undoing", "outage": outage, "plan": plan.purpose.value})
         results = await self._run(plan, outage, ())
-        bad = sorted(step for step, progress in results.items() if progress.state not in _GOOD)
+        bad = _not_good(results)
         # An outage whose cordons could not be taken back stays open, so that the next start tries again.
-        if not any(step.startswith("uncordon") for step in bad):
+        undone = [progress.state in _GOOD for progress in results.values() if progress.step.kind is StepKind.UNCORDON]
+        if all(undone):
             how = "recovered" if plan.purpose is PlanPurpose.RECOVERY else "aborted"
             await self._record({"record": "closed", "outage": outage, "how": how})
             self._settled()
-            self._owed = frozenset()
+            self._owed = self._owed_shed = frozenset()
             self._retry_at = math.inf
+            self._closed()
         else:
             self._retry_at, self._retry_outage = asyncio.get_running_loop().time() + _RETRY_S, outage
         name = "recovery_finished" if plan.purpose is PlanPurpose.RECOVERY else "abort_finished"
         severity = Severity.CRITICAL if bad else Severity.INFO
-        self._emit(Event(name, severity, {"outage": outage, "not_done": ", ".join(bad) or None}))
+        self._emit(Event(name, severity, {"outage": outage, "not_done": bad}))
         self.outage = None
         self._settle(Phase.IDLE)
 
@@ -285,7 +350,8 @@ class Conductor:
             self._performers,
             record=partial(self._record_step, plan.purpose, outage),
             report=self._report,
-            battery_end_at=self._battery_end_at,
+            # To bring back may take all the time it needs: if the mains goes again, a trigger calls it off.
+            battery_end_at=self._battery_end_at if plan.purpose in _ON_BATTERY else None,
             reserve_s=self._reserve_s,
         )
         results = await self._engine.run(plan, outage=outage, ended=ended)
@@ -306,8 +372,10 @@ class Conductor:
         self.progress[progress.step.id] = progress
         if before is not None and before.state is not progress.state:
             self._emit(_step_event(progress))
-            if progress.step.commits and progress.state is StepState.RUNNING:
+            if progress.step.commits and progress.state is StepState.RUNNING and self.phase is Phase.SHUTTING_DOWN:
                 self._note_commit(progress)
+            if progress.step.kind is StepKind.WAIT_HOST and progress.state.ended:
+                self._note_host(progress)
             self._learn(progress)
         self._changed()
 
@@ -320,9 +388,15 @@ class Conductor:
         elif progress.state.ended:
             self._learner.note(progress)
 
+    def _note_host(self, progress: StepProgress) -> None:
+        if progress.state in _GOOD:
+            self.missing.discard(progress.step.target)
+        elif progress.state is not StepState.CANCELLED:
+            self.missing.add(progress.step.target)
+
     def _note_commit(self, progress: StepProgress) -> None:
-        committed = [p for p in self.progress.values() if p.step.commits and p.state is not StepState.PENDING]
-        if len(committed) == 1:
+        passed = [p for p in self.progress.values() if p.step.commits and p.started_at is not None]
+        if len(passed) == 1 and not (self._resumed and self._resumed.committed):
             self._emit(Event("point_of_no_return", Severity.CRITICAL, {"step": progress.step.id}))
 
     async def _record_step(self, purpose: PlanPurpose, outage: str, record: Mapping[str, Scalar]) -> None:
@@ -337,6 +411,10 @@ class Conductor:
             self.journal_problem = str(error)
         else:
             self.journal_problem = None
+
+
+def _not_good(results: Mapping[str, StepProgress]) -> str | None:
+    return ", ".join(sorted(step for step, progress in results.items() if progress.state not in _GOOD)) or None
 
 
 def _step_event(progress: StepProgress) -> Event:

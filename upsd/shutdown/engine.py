@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 log = structlog.get_logger()
 
 _REPLAN_S = 1.0
+_LOOK_S = 15.0
 _FOLLOW_S = 0.2
 _ABANDON_S = 2.0
 
@@ -50,6 +51,8 @@ class StepContext:
     started_at: float
     minimum_s: float
     say: Callable[[str], None]
+    record: Callable[[Mapping[str, Scalar]], Awaitable[None]]
+    """Makes a record durable, as far as the disk lets it."""
     fulfilled: bool = False
     """Whether being cut off from now on is how the step ends well."""
     guard: asyncio.Timeout | None = None
@@ -89,7 +92,7 @@ class Engine:
         performers: who does each kind of step.
         record: makes a record durable before it returns, as far as the disk lets it; never raises.
         report: hears every change of a step's progress.
-        battery_end_at: until when the battery may be used (loop time); infinite on mains.
+        battery_end_at: until when the battery may be used (loop time), infinite on mains; `None` if it does not matter.
         reserve_s: how much longer (s) it lasts, which is spent before a step is left out.
     """
 
@@ -99,13 +102,14 @@ class Engine:
         *,
         record: Callable[[Mapping[str, Scalar]], Awaitable[None]],
         report: Callable[[StepProgress], None],
-        battery_end_at: Callable[[], float],
+        battery_end_at: Callable[[], float] | None,
         reserve_s: float = 0.0,
     ) -> None:
         self._performers = performers
         self._record = record
         self._report = report
-        self._battery_end_at = battery_end_at
+        self._battery_end_at = battery_end_at or (lambda: math.inf)
+        self._look_s = _REPLAN_S if battery_end_at else _LOOK_S
         self._reserve_s = reserve_s
         self._progress: dict[str, StepProgress] = {}
         self._frontier = Frontier(Plan(PlanPurpose.SHUTDOWN, ()))
@@ -133,7 +137,7 @@ class Engine:
                     return self._progress
                 self._follow_battery(plan)
                 tasks = [running.task for running in self._running.values()]
-                await asyncio.wait(tasks, timeout=_REPLAN_S, return_when=asyncio.FIRST_COMPLETED)
+                await asyncio.wait(tasks, timeout=self._look_s, return_when=asyncio.FIRST_COMPLETED)
                 await self._collect()
         finally:
             await self._cancel_all()
@@ -148,7 +152,9 @@ class Engine:
         for step in ready:
             deadline = deadline_at(step, now, latest[step.id])
             say = partial(self._say, step)
-            context = StepContext(outage, deadline, now, step.minimum_s, say, done_before=self._done_before)
+            context = StepContext(
+                outage, deadline, now, step.minimum_s, say, self._record, done_before=self._done_before
+            )
             running = _Running(step, context)
             self.committed = self.committed or step.commits
             self._tell(StepProgress(step, StepState.RUNNING, started_at=now, deadline_at=deadline))

@@ -5,15 +5,15 @@ A plan is built here and nowhere else: what `upsctl plan` prints is what an outa
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from upsd.domain.plan import Plan, PlanPurpose, Step, StepKind
+from upsd.domain.plan import WHOLE_CLUSTER, Plan, PlanPurpose, Step, StepKind
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Sequence
 
-_WHOLE = {"rack", "cluster", "ups"}
+_WHOLE = {"rack", WHOLE_CLUSTER, "ups"}
 # To connect to a slow machine, log in and have a command accepted; to have two commands accepted at 1200 baud behind
 # a poll.
 _LOGIN_S = 6.0
@@ -22,15 +22,25 @@ _OUTLET_CYCLE_LIMIT_S = 20.0
 _CORDON_MINIMUM_S = 3.0
 _CONFIRM_MINIMUM_S = 3.0
 _MOUNT_LIMIT_S = 600.0
+# A NAS that may still have to boot, and one that already answers.
+_MOUNT_S = 30.0
+_MOUNT_ANSWERING_S = 10.0
+# What k3s takes to see a node that has booted, and the pods to start on it.
+_READY_S = 30.0
+_WORKLOADS_S = 30.0
 
 
 @dataclass(frozen=True, slots=True)
 class HostShape:
-    """A machine that is powered off: how long that usually takes, and the most it gets (s)."""
+    """A machine that is powered off: how long that usually takes, and the most it gets (s).
+
+    `wakes` is whether it can be switched on from afar.
+    """
 
     name: str
     poweroff_s: float
     limit_s: float
+    wakes: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +65,16 @@ class StorageShape:
 
 
 @dataclass(frozen=True, slots=True)
+class RecoveryShape:
+    """How long a machine usually takes to boot, and the most that each wait of the recovery gets (s)."""
+
+    boot_s: float = 60.0
+    boot_limit_s: float = 300.0
+    battery_limit_s: float = 4 * 3600.0
+    workloads_limit_s: float = 300.0
+
+
+@dataclass(frozen=True, slots=True)
 class RackShape:
     """What a plan is made from."""
 
@@ -64,10 +84,16 @@ class RackShape:
     storage: StorageShape | None
     outlet_off_delay_s: float
     """From the command to the UPS until it cuts the power."""
+    recovery: RecoveryShape = field(default_factory=RecoveryShape)
 
 
 def shutdown_plan(rack: RackShape) -> Plan:
-    """The plan that powers the rack off: workers drained and off, NAS flushed, outlets scheduled, master off."""
+    """The plan that powers the rack off: workers drained and off, NAS flushed, outlets scheduled, master off.
+
+    No power-off in it has an inverse, not even that of a machine that could be woken: the first one is the point of no
+    return. The plan ends with an outlet cycle that cold-starts everything, so to go on is sure to bring every machine
+    back, and to turn round would leave it to signals that nobody answers.
+    """
     master = rack.master
     steps = [_step(StepKind.ANNOUNCE, "rack", (), 0.5, 0.2, 5.0, harmless=True)]
     if rack.cluster:
@@ -91,23 +117,83 @@ def shutdown_plan(rack: RackShape) -> Plan:
     return Plan(PlanPurpose.SHUTDOWN, tuple(steps))
 
 
-def undo_plan(plan: Plan, started: Collection[str], rack: RackShape) -> Plan:
-    """The plan that undoes what a shutdown began, as far as it began it."""
-    inverses = {step.inverse for step in plan.steps if step.id in started}
-    return Plan(
-        PlanPurpose.ABORT,
-        _bring_back(
-            rack,
-            storage=StepKind.WAIT_STORAGE in inverses,
-            ready=False,
-            uncordon=StepKind.UNCORDON in inverses,
-        ),
-    )
+def shed_plan(rack: RackShape, workers: Collection[str]) -> Plan:
+    """The plan that powers these workers off early, so that the battery lasts longer for the rest.
+
+    Their nodes are cordoned before the first is drained, so that pods move only to machines that stay. No outlet cycle
+    follows, so a power-off has an inverse only where the machine can be woken; the others have to be switched on by a
+    person, unless a shutdown comes after it and cycles the outlets. That does not keep the rest from being undone.
+    """
+    chosen = [worker for worker in rack.workers if worker.name in workers]
+    cordons = [_cordon(rack.cluster, worker.name, ()) for worker in chosen] if rack.cluster else []
+    steps = cordons.copy()
+    for worker in chosen:
+        needs: tuple[str, ...] = ()
+        if rack.cluster:
+            steps.append(_drain(rack.cluster, worker.name, _ids(cordons)))
+            needs = (steps[-1].id,)
+        steps += _host_off(worker, needs, inverse=StepKind.WAIT_HOST if worker.wakes else None)
+    return Plan(PlanPurpose.SHED, tuple(steps))
+
+
+def undo_plan(plan: Plan, started: Collection[str], rack: RackShape, *, shed: Collection[str] = ()) -> Plan:
+    """The plan that undoes what a shutdown began, as far as it began it, before its point of no return.
+
+    The workers in `shed` were powered off early, before it or without it: each is waited for by itself, so that one
+    that stays off keeps nobody else waiting. Nothing waits for the battery: most of the rack has never gone off, and
+    pods that wait for a node are no less exposed than pods that run.
+    """
+    inverses = {step.inverse for step in plan.steps if step.id in started and step.target not in shed}
+    steps: list[Step] = []
+    if rack.storage and StepKind.WAIT_STORAGE in inverses:
+        steps.append(_wait_storage(rack.storage.name, (), _MOUNT_S))
+    before = _ids(steps)
+    if rack.cluster and StepKind.UNCORDON in inverses:
+        steps.append(_uncordon(rack.cluster, WHOLE_CLUSTER, before))
+    for worker in rack.workers:
+        if worker.name in shed:
+            steps += _undo_shed(rack, worker.name, started, before)
+    uncordons = tuple(step.id for step in steps if step.kind is StepKind.UNCORDON)
+    if uncordons:
+        steps.append(_workloads(rack.recovery, uncordons))
+    return Plan(PlanPurpose.ABORT, tuple(steps))
+
+
+def _undo_shed(rack: RackShape, name: str, started: Collection[str], before: tuple[str, ...]) -> list[Step]:
+    steps: list[Step] = []
+    if f"{StepKind.POWEROFF} {name}" in started:
+        steps.append(_wait_host(name, rack.recovery, before))
+        if rack.cluster:
+            steps.append(_wait_ready(name, rack.cluster, _ids(steps)))
+    if rack.cluster and f"{StepKind.CORDON} {name}" in started:
+        steps.append(_uncordon(rack.cluster, name, (steps[-1].id,) if steps else before))
+    return steps
 
 
 def recovery_plan(rack: RackShape) -> Plan:
-    """The plan that brings the workloads back after a boot: NAS, nodes ready, uncordon what we cordoned."""
-    return Plan(PlanPurpose.RECOVERY, _bring_back(rack, storage=True, ready=True, uncordon=True))
+    """The plan that brings everything back after a boot.
+
+    The battery first: below its floor nothing is started that would have to be undone in a hurry (what starts by
+    itself when its outlet has power is not ours to hold back). Then what the others need: the NAS before the workers
+    that mount it, the workers before the question whether their nodes are Ready, because k3s takes a node for Ready for
+    some time after its machine has gone. Pods may move only when all of that is over.
+    """
+    limits = rack.recovery
+    battery = _step(StepKind.WAIT_BATTERY, "ups", (), 1.0, 1.0, limits.battery_limit_s, harmless=True)
+    steps = [battery]
+    if rack.storage:
+        if rack.storage.host:
+            steps.append(_wait_host(rack.storage.host.name, limits, (battery.id,)))
+        expected_s = _MOUNT_ANSWERING_S if rack.storage.host else _MOUNT_S
+        steps.append(_wait_storage(rack.storage.name, (steps[-1].id,), expected_s))
+    before = (steps[-1].id,)
+    hosts = [_wait_host(worker.name, limits, before) for worker in rack.workers]
+    steps += hosts
+    if rack.cluster:
+        ready = _wait_ready(WHOLE_CLUSTER, rack.cluster, _ids(hosts) or before)
+        uncordon = _uncordon(rack.cluster, WHOLE_CLUSTER, (ready.id,))
+        steps += [ready, uncordon, _workloads(limits, (uncordon.id,))]
+    return Plan(PlanPurpose.RECOVERY, tuple(steps))
 
 
 def point_of_no_return(plan: Plan) -> str | None:
@@ -132,33 +218,25 @@ def over_before(plan: Plan, tried: Collection[str], ended: Collection[str]) -> f
 
 
 def _cluster_steps(cluster: ClusterShape, nodes: list[str]) -> list[Step]:
-    cordon = _step(
-        StepKind.CORDON,
-        "cluster",
-        ("announce",),
-        cluster.cordon_s,
-        _CORDON_MINIMUM_S,
-        max(15.0, 3 * cluster.cordon_s),
-        inverse=StepKind.UNCORDON,
-    )
-    forced_s = cluster.delete_grace_s + 3.0
-    drains = (
-        _step(
-            StepKind.DRAIN,
-            node,
-            ("cordon",),
-            cluster.drain_s,
-            forced_s,
-            cluster.drain_limit_s,
-            inverse=StepKind.UNCORDON,
-        )
-        for node in nodes
-    )
-    return [cordon, *drains]
+    cordon = _cordon(cluster, WHOLE_CLUSTER, ("announce",))
+    return [cordon, *(_drain(cluster, node, (cordon.id,)) for node in nodes)]
 
 
-def _host_off(host: HostShape, needs: tuple[str, ...]) -> list[Step]:
-    poweroff = _step(StepKind.POWEROFF, host.name, needs, _LOGIN_S, _LOGIN_S, min(30.0, host.limit_s))
+def _cordon(cluster: ClusterShape, target: str, needs: tuple[str, ...]) -> Step:
+    limit_s = max(15.0, 3 * cluster.cordon_s)
+    return _step(
+        StepKind.CORDON, target, needs, cluster.cordon_s, _CORDON_MINIMUM_S, limit_s, inverse=StepKind.UNCORDON
+    )
+
+
+def _drain(cluster: ClusterShape, node: str, needs: tuple[str, ...]) -> Step:
+    forced_s, limit_s = cluster.delete_grace_s + 3.0, cluster.drain_limit_s
+    return _step(StepKind.DRAIN, node, needs, cluster.drain_s, forced_s, limit_s, inverse=StepKind.UNCORDON)
+
+
+def _host_off(host: HostShape, needs: tuple[str, ...], *, inverse: StepKind | None = None) -> list[Step]:
+    limit_s = min(30.0, host.limit_s)
+    poweroff = _step(StepKind.POWEROFF, host.name, needs, _LOGIN_S, _LOGIN_S, limit_s, inverse=inverse)
     confirm = _step(
         StepKind.CONFIRM_OFF,
         host.name,
@@ -185,21 +263,30 @@ def _storage_steps(storage: StorageShape, needs: tuple[str, ...]) -> list[Step]:
     return [unmount, flush, *(_host_off(storage.host, (flush.id,)) if storage.host else ())]
 
 
-def _bring_back(rack: RackShape, *, storage: bool, ready: bool, uncordon: bool) -> tuple[Step, ...]:
-    steps: list[Step] = []
-    if storage and rack.storage:
-        steps.append(_step(StepKind.WAIT_STORAGE, rack.storage.name, (), 30.0, 1.0, _MOUNT_LIMIT_S, harmless=True))
-    if rack.cluster:
-        limit_s = rack.cluster.ready_limit_s
-        before = tuple(step.id for step in steps)
-        if ready:
-            steps.append(_step(StepKind.WAIT_READY, "cluster", before, limit_s / 5, 1.0, limit_s, harmless=True))
-            before = (steps[-1].id,)
-        if uncordon:
-            steps.append(
-                _step(StepKind.UNCORDON, "cluster", before, rack.cluster.cordon_s, 1.0, limit_s, harmless=True)
-            )
-    return tuple(steps)
+def _wait_host(name: str, limits: RecoveryShape, needs: tuple[str, ...]) -> Step:
+    return _step(StepKind.WAIT_HOST, name, needs, limits.boot_s, 1.0, limits.boot_limit_s, harmless=True)
+
+
+def _wait_storage(name: str, needs: tuple[str, ...], expected_s: float) -> Step:
+    return _step(StepKind.WAIT_STORAGE, name, needs, expected_s, 1.0, _MOUNT_LIMIT_S, harmless=True)
+
+
+def _wait_ready(target: str, cluster: ClusterShape, needs: tuple[str, ...]) -> Step:
+    limit_s = cluster.ready_limit_s
+    return _step(StepKind.WAIT_READY, target, needs, min(_READY_S, limit_s), 1.0, limit_s, harmless=True)
+
+
+def _uncordon(cluster: ClusterShape, target: str, needs: tuple[str, ...]) -> Step:
+    return _step(StepKind.UNCORDON, target, needs, cluster.cordon_s, 1.0, cluster.ready_limit_s, harmless=True)
+
+
+def _workloads(limits: RecoveryShape, needs: tuple[str, ...]) -> Step:
+    limit_s = limits.workloads_limit_s
+    return _step(StepKind.WORKLOADS, WHOLE_CLUSTER, needs, min(_WORKLOADS_S, limit_s), 1.0, limit_s, harmless=True)
+
+
+def _ids(steps: Sequence[Step]) -> tuple[str, ...]:
+    return tuple(step.id for step in steps)
 
 
 def _step(

@@ -11,6 +11,9 @@ import json
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from upsd.domain.plan import StepKind
+from upsd.shutdown import workloads
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
@@ -20,6 +23,7 @@ if TYPE_CHECKING:
 
 UNKNOWN = "unknown"
 _UNDOING = frozenset({"abort", "recovery"})
+_SHEDDING = "shed"
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +31,9 @@ class Unfinished:
     """An outage that the journal does not show closed.
 
     All are step ids: `began` is what has begun and is not undone yet, `tried` what has begun since the shutdown began
-    the last time, and `ended` what of that has ended with success; `called_off` is whether its undoing has begun.
+    the last time, and `ended` what of that has ended with success; `called_off` is whether its undoing has
+    begun, `workloads` what ran before the first cordon, and `shed` the workers that were to go off early. With
+    `only_shed` no shutdown has begun yet.
     """
 
     outage: str
@@ -38,6 +44,15 @@ class Unfinished:
     began: frozenset[str] = frozenset()
     ended: frozenset[str] = frozenset()
     tried: frozenset[str] = frozenset()
+    workloads: Mapping[str, int] | None = None
+    shed: frozenset[str] = frozenset()
+    only_shed: bool = False
+
+    @property
+    def going_off(self) -> frozenset[str]:
+        """The machines that were asked to power off."""
+        asked = f"{StepKind.POWEROFF} "
+        return frozenset(step.removeprefix(asked) for step in self.began if step.startswith(asked))
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,33 +117,58 @@ def is_over(lines: Sequence[str], boot_id: str) -> bool:
 def _replay_one(outage: Unfinished | None, record: Mapping[str, Scalar]) -> Unfinished | None:
     match record["record"]:
         case "outage":
-            # What an outage before it began and nobody has undone yet is still to be undone.
-            began = outage.began if outage else frozenset()
-            return Unfinished(str(record["outage"]), str(record["reason"]), str(record["boot_id"]), began=began)
+            return _following(outage, _opened(record))
+        case "shedding":
+            opened = _following(outage, replace(_opened(record), only_shed=True))
+            return replace(opened, shed=opened.shed.union(str(record["workers"]).split(", ")))
         case "closed":
             return None
         case "undoing" if outage:
             return _undoing(outage)
+        case "workloads" if outage:
+            return replace(outage, workloads=workloads.from_text(str(record["pods"])))
         case "step":
             return _replay_step(outage, record)
     return outage
 
 
+def _opened(record: Mapping[str, Scalar]) -> Unfinished:
+    return Unfinished(str(record["outage"]), str(record["reason"]), str(record["boot_id"]))
+
+
+def _following(before: Unfinished | None, opened: Unfinished) -> Unfinished:
+    """The outage with what the one before it began and nobody has undone yet.
+
+    What shedding has done in this boot is done for the shutdown that takes over, too.
+    """
+    if before is None:
+        return opened
+    done = before.only_shed and before.boot_id == opened.boot_id
+    return replace(
+        opened,
+        began=before.began,
+        ended=before.ended if done else frozenset(),
+        tried=before.tried if done else frozenset(),
+        workloads=before.workloads,
+        shed=before.shed,
+    )
+
+
 def _replay_step(outage: Unfinished | None, record: Mapping[str, Scalar]) -> Unfinished | None:
     step, state = str(record["step"]), record["state"]
-    undoes = record.get("plan") in _UNDOING
+    undoes, sheds = record.get("plan") in _UNDOING, record.get("plan") == _SHEDDING
     name = record.get("outage")
     if undoes:
         outage = _undoing(outage) if outage else None
     elif outage is None or (name is not None and name != outage.outage):
         # The line that began it is lost.
-        began = outage.began if outage else frozenset()
-        outage = Unfinished(str(name or UNKNOWN), UNKNOWN, str(record.get("boot_id", UNKNOWN)), began=began)
+        lost = Unfinished(str(name or UNKNOWN), UNKNOWN, str(record.get("boot_id", UNKNOWN)), only_shed=sheds)
+        outage = _following(outage, lost)
     if outage is None or state == "left-out":
         return outage  # nothing was begun that would have to be undone
     return replace(
         outage,
-        committed=outage.committed or bool(record.get("commits")),
+        committed=outage.committed or (bool(record.get("commits")) and not outage.only_shed),
         began=outage.began | {step},
         tried=outage.tried if undoes else outage.tried | {step},
         ended=outage.ended | {step} if state in {"done", "forced"} and not undoes else outage.ended,

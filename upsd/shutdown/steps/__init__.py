@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from upsd.domain.plan import StepKind
+from upsd.shutdown.floor import AMPLE
 from upsd.shutdown.steps.announce import Announce
 from upsd.shutdown.steps.confirm_off import ConfirmOff
 from upsd.shutdown.steps.cordon import Cordon, Uncordon, WaitReady
@@ -14,6 +15,10 @@ from upsd.shutdown.steps.host_poweroff import HostPoweroff
 from upsd.shutdown.steps.outlet_cycle import OutletCycle
 from upsd.shutdown.steps.poweroff import Poweroff, RemoteMachine
 from upsd.shutdown.steps.storage import Flush, Unmount, WaitStorage
+from upsd.shutdown.steps.wait_battery import WaitBattery
+from upsd.shutdown.steps.wait_host import WaitHost
+from upsd.shutdown.steps.workloads import AwaitWorkloads
+from upsd.shutdown.workloads import WorkloadMemory
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -21,13 +26,18 @@ if TYPE_CHECKING:
     from upsd.domain.power import Event
     from upsd.domain.rack import Cluster, LocalHost, Outlets, Storage
     from upsd.shutdown.engine import Performer
+    from upsd.shutdown.floor import BatteryLevel
 
 __all__ = ["Rack", "RemoteMachine", "performers"]
 
 
 @dataclass(frozen=True, slots=True)
 class Rack:
-    """Everything that the steps act on; `None` for what this rack does not have."""
+    """Everything that the steps act on; `None` for what this rack does not have.
+
+    `battery` is what the battery gives at the moment, and what it must give before anything is started again.
+    `going_off` are machines that were asked to power off and have not been seen back since.
+    """
 
     emit: Callable[[Event], None]
     outlets: Outlets
@@ -38,6 +48,9 @@ class Rack:
     cluster: Cluster | None = None
     delete_grace_s: int = 5
     storage: Storage | None = None
+    battery: Callable[[], BatteryLevel] = lambda: AMPLE
+    workloads: WorkloadMemory = field(default_factory=WorkloadMemory)
+    going_off: set[str] = field(default_factory=set)
 
 
 def performers(rack: Rack) -> dict[StepKind, Performer]:
@@ -45,16 +58,19 @@ def performers(rack: Rack) -> dict[StepKind, Performer]:
     acknowledged: set[str] = set()
     table: dict[StepKind, Performer] = {
         StepKind.ANNOUNCE: Announce(rack.emit),
-        StepKind.POWEROFF: Poweroff(rack.machines, acknowledged),
+        StepKind.POWEROFF: Poweroff(rack.machines, acknowledged, rack.going_off),
         StepKind.CONFIRM_OFF: ConfirmOff(rack.machines, acknowledged),
         StepKind.OUTLET_CYCLE: OutletCycle(rack.outlets, rack.outlet_off_delay_s, rack.outlet_restore_delay_min),
         StepKind.HOST_POWEROFF: HostPoweroff(rack.local_host),
+        StepKind.WAIT_BATTERY: WaitBattery(rack.battery, rack.emit),
+        StepKind.WAIT_HOST: WaitHost(rack.machines, rack.going_off),
     }
     if rack.cluster:
-        table[StepKind.CORDON] = Cordon(rack.cluster)
+        table[StepKind.CORDON] = Cordon(rack.cluster, rack.workloads)
         table[StepKind.DRAIN] = Drain(rack.cluster, rack.delete_grace_s)
         table[StepKind.UNCORDON] = Uncordon(rack.cluster)
         table[StepKind.WAIT_READY] = WaitReady(rack.cluster)
+        table[StepKind.WORKLOADS] = AwaitWorkloads(rack.cluster, rack.workloads)
     if rack.storage:
         table[StepKind.UNMOUNT] = Unmount(rack.storage)
         table[StepKind.FLUSH] = Flush(rack.storage)

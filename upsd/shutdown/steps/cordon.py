@@ -1,44 +1,63 @@
 """Cordon the whole cluster and mark what was ours; wait for nodes; uncordon only what carries our mark.
 
-Every node is cordoned before the first pod is evicted, so that no pod moves to the next machine that is about to die:
-evicted pods stay Pending until we uncordon.
+A step whose target is a node is about that one alone. In a shutdown every node is cordoned
+before the first pod is evicted, so that no pod moves to the next machine that is about to die: evicted pods stay
+Pending until we uncordon.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
-from upsd.domain.plan import StepState
+from upsd.domain.plan import WHOLE_CLUSTER, StepState
 from upsd.domain.rack import RackError
 from upsd.shutdown.engine import Outcome
 from upsd.shutdown.steps.persist import persist
+from upsd.shutdown.workloads import to_text
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from upsd.domain.plan import Step
-    from upsd.domain.rack import Cluster
+    from upsd.domain.rack import Cluster, Node
     from upsd.shutdown.engine import StepContext
+    from upsd.shutdown.workloads import WorkloadMemory
 
 _POLL_S = 2.0
+_COUNT_S = 2.0
 
 
 @dataclass(frozen=True, slots=True)
 class Cordon:
-    """Makes every node unschedulable."""
+    """Makes the nodes unschedulable; before the first cordon of an outage it counts what runs, for the recovery."""
 
     cluster: Cluster
+    memory: WorkloadMemory
 
-    async def __call__(self, step: Step, context: StepContext) -> Outcome:  # noqa: ARG002
+    async def __call__(self, step: Step, context: StepContext) -> Outcome:
         """Do the step."""
-        nodes = await persist(context, self.cluster.nodes)
+        await self._count_workloads(context)
+        nodes = await _nodes(self.cluster, step, context)
         ours = await asyncio.gather(
             *(persist(context, partial(self.cluster.cordon, node.name, context.outage)) for node in nodes)
         )
         kept = [node.name for node, cordoned in zip(nodes, ours, strict=True) if not cordoned]
         detail = f"{sum(ours)} nodes cordoned"
         return Outcome(detail=f"{detail}; {', '.join(kept)} cordoned before us" if kept else detail)
+
+    async def _count_workloads(self, context: StepContext) -> None:
+        """Count them if that has not been done in this outage, and if there is a moment for it: one try, no more."""
+        now = asyncio.get_running_loop().time()
+        if self.memory.before is not None or context.force_at <= now:
+            return
+        with contextlib.suppress(RackError, TimeoutError):
+            async with asyncio.timeout_at(min(now + _COUNT_S, context.force_at)):
+                self.memory.before = await self.cluster.workloads()
+            await context.record({"record": "workloads", "pods": to_text(self.memory.before)})
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,25 +66,25 @@ class Uncordon:
 
     cluster: Cluster
 
-    async def __call__(self, step: Step, context: StepContext) -> Outcome:  # noqa: ARG002
+    async def __call__(self, step: Step, context: StepContext) -> Outcome:
         """Do the step."""
-        nodes = await persist(context, self.cluster.nodes)
+        nodes = await _nodes(self.cluster, step, context)
         ours = await asyncio.gather(*(persist(context, partial(self.cluster.uncordon, node.name)) for node in nodes))
         return Outcome(detail=f"{sum(ours)} nodes uncordoned")
 
 
 @dataclass(frozen=True, slots=True)
 class WaitReady:
-    """Waits until every node is Ready; not until it is schedulable, which would wait for our own cordon."""
+    """Waits until the nodes are Ready; not until they are schedulable, which would wait for our own cordon."""
 
     cluster: Cluster
 
-    async def __call__(self, step: Step, context: StepContext) -> Outcome:  # noqa: ARG002
+    async def __call__(self, step: Step, context: StepContext) -> Outcome:
         """Do the step."""
         loop = asyncio.get_running_loop()
         while True:
             try:
-                nodes = await self.cluster.nodes()
+                nodes = _meant(step, await self.cluster.nodes())
             except RackError as error:
                 context.say(str(error))
             else:
@@ -76,3 +95,12 @@ class WaitReady:
                 if loop.time() >= context.force_at:
                     return Outcome(StepState.FAILED, f"not Ready: {', '.join(missing)}")
             await asyncio.sleep(_POLL_S)
+
+
+async def _nodes(cluster: Cluster, step: Step, context: StepContext) -> list[Node]:
+    return _meant(step, await persist(context, cluster.nodes))
+
+
+def _meant(step: Step, nodes: Sequence[Node]) -> list[Node]:
+    """The nodes that the step is about: the one that it names, or all."""
+    return [node for node in nodes if step.target in {WHOLE_CLUSTER, node.name}]

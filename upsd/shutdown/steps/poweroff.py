@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from upsd.domain.plan import Step
-    from upsd.domain.rack import RemoteHost
+    from upsd.domain.rack import RemoteHost, Waker
     from upsd.shutdown.engine import StepContext
 
 _TRIES = 3
@@ -23,10 +23,11 @@ _ANSWER_S = 10.0
 
 @dataclass(frozen=True, slots=True)
 class RemoteMachine:
-    """A machine that is reached over SSH, and the command that powers it off."""
+    """A machine that is reached over SSH, the command that powers it off, and what wakes it, if it can be woken."""
 
     host: RemoteHost
     poweroff_command: str
+    waker: Waker | None = None
 
     async def ask_to_power_off(self) -> None:
         """Send the command; an answer that does not come in ten seconds is an error."""
@@ -43,9 +44,11 @@ class Poweroff:
 
     machines: Mapping[str, RemoteMachine]
     acknowledged: set[str]
+    going_off: set[str]
 
     async def __call__(self, step: Step, context: StepContext) -> Outcome:
         """Do the step."""
+        self.going_off.add(step.target)
         await persist(context, self.machines[step.target].ask_to_power_off, tries=_TRIES)
         self.acknowledged.add(step.target)
         return Outcome()
