@@ -138,8 +138,8 @@ def make_report(records: Sequence[Record], ups: str) -> Report:
     steps = _steps(records)
     began_at, back_at = _began_at(records), _mains_back_at(records)
     shutdown = next((record for record in records if record["record"] == "outage"), None)
-    shutdown_ends = [step.ended_at or step.began_at for step in steps if step.plan == _SHUTDOWN]
-    shutdown_at = _date(shutdown) if shutdown else min((step.began_at or "" for step in steps), default=None)
+    moments = [at for step in steps if step.plan == _SHUTDOWN for at in (step.began_at, step.ended_at) if at]
+    shutdown_at = _date(shutdown) if shutdown else min(moments, default=None)
     recovered_at = [_date(record) for record in records if record["record"] == "undoing"]
     return Report(
         outage=name_of(records),
@@ -151,7 +151,7 @@ def make_report(records: Sequence[Record], ups: str) -> Report:
         mains_away_s=_between(began_at, back_at),
         reason=str(shutdown["reason"]) if shutdown and shutdown.get("reason") else None,
         shutdown_at=shutdown_at,
-        shutdown_s=_between(shutdown_at, max((end for end in shutdown_ends if end), default=None)),
+        shutdown_s=_between(shutdown_at, max(moments, default=None)),
         shutdown_expected_s=_number(shutdown, "expected_s") if shutdown else None,
         recovery_s=_between(recovered_at[-1] if recovered_at else None, _date(records[-1])),
         machines=tuple(_machines(records, steps)),
