@@ -79,10 +79,10 @@ async def test_a_requested_shutdown_runs_to_its_end_on_mains() -> None:
         await asyncio.sleep(5)
         answer = await act(outage, "shutdown", yes=True)
         assert await world.until(lambda: world.on_when_cut is not None, AN_HOUR_S)
+        assert world.on_when_cut == []
+        assert world.flushed_when_cut
         await asyncio.sleep(120)
     assert answer["outage"] == "outage-1"
-    assert world.on_when_cut == []
-    assert world.flushed_when_cut
     assert world.device.outlets.on
     assert outage.conductor.reason == "requested"
     assert "shutdown_aborted" not in outage.names()
