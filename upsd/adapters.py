@@ -104,12 +104,12 @@ def rack(
 ) -> Rack:
     """Everything that the steps act on."""
     machines = {
-        worker.name: RemoteMachine(_host(worker, settings, identity), worker.poweroff_command)
+        worker.name: RemoteMachine(_host(worker, settings, identity), worker.poweroff_command, worker.rehearse_command)
         for worker in settings.workers
     }
     nas = settings.nas
     if nas and nas.poweroff_command:
-        machines[nas.name] = RemoteMachine(_host(nas, settings, identity), nas.poweroff_command)
+        machines[nas.name] = RemoteMachine(_host(nas, settings, identity), nas.poweroff_command, nas.rehearse_command)
     return Rack(
         emit=emit,
         outlets=outlets,
@@ -152,6 +152,7 @@ def _storage(nas: NasSettings, settings: Settings, identity: SshIdentity | None)
         # A `sync` whose line is cut has perhaps not ended.
         remote=_host(nas, settings, identity, cut_is_error=True) if nas.host else None,
         remote_flush_command=nas.flush_command,
+        forced_is_safe=nas.rehearse_command is not None,
     )
 
 

@@ -35,7 +35,7 @@ from upsd.settings_advice import advise
 from upsd.shutdown.budget import describe
 from upsd.shutdown.conductor import Conductor, Phase
 from upsd.shutdown.journal import FileJournal, JournalError
-from upsd.shutdown.steps import performers
+from upsd.shutdown.steps import performers, rehearsers
 from upsd.status import StatusBoard
 from upsd.supervisor import Supervisor
 from upsd.surfaces import Surfaces
@@ -108,6 +108,7 @@ class Daemon:
         self._conductor = Conductor(
             shapes.rack_shape(settings),
             performers(rack),
+            rehearsers(rack),
             journal=self._journal,
             emit=self._surfaces.emit,
             changed=self._surfaces.show_shutdown,
@@ -211,7 +212,7 @@ class Daemon:
                 except RackError as error:
                     log.debug("leftovers_unknown", reason=str(error))
                 else:
-                    if marks and self._conductor.phase is Phase.IDLE:
+                    if marks and self._conductor.phase in {Phase.IDLE, Phase.REHEARSING}:
                         self._conductor.recover(marks[0])
                     return
             await asyncio.sleep(_LOOK_AGAIN_S)

@@ -49,6 +49,7 @@ __all__ = [
     "MqttSettings",
     "NasSettings",
     "PowerSettings",
+    "RehearsalSettings",
     "Settings",
     "SettingsError",
     "ShutdownSettings",
@@ -139,6 +140,14 @@ class MasterSettings(Section):
     poweroff_expected: Duration = 40.0
 
 
+class RehearsalSettings(Section):
+    """How the shutdown is proven without harm."""
+
+    automatic: bool = True
+    every: Duration = 7 * 86400.0
+    valid_for: Duration = 30 * 86400.0
+
+
 class SshSettings(Section):
     """How the other machines are reached."""
 
@@ -156,6 +165,7 @@ class WorkerSettings(Section):
     user: Text = "upsd"
     watts: Watts = Field(examples=[7])
     poweroff_command: Text = "sudo -n systemctl poweroff"
+    rehearse_command: Text | None = Field(default=None, examples=["sudo -n -l systemctl poweroff"])  # None: derived
     poweroff_expected: Duration = 20.0
     poweroff_limit: Duration = 120.0
 
@@ -175,6 +185,7 @@ class NasSettings(Section):
     user: Text = "upsd"
     flush_command: Text = "sync"
     poweroff_command: Text | None = Field(default=None, examples=["sudo -n systemctl poweroff"])  # None: left running
+    rehearse_command: Text | None = Field(default=None, examples=["sudo -n -l systemctl poweroff"])  # None: derived
     poweroff_expected: Duration = 40.0
     poweroff_limit: Duration = 120.0
 
@@ -241,6 +252,7 @@ class Settings(BaseSettings):
     power: PowerSettings = PowerSettings()
     battery: BatterySettings = BatterySettings()
     shutdown: ShutdownSettings = ShutdownSettings()
+    rehearsal: RehearsalSettings = RehearsalSettings()
     ssh: SshSettings = SshSettings()
     master: MasterSettings
     workers: tuple[WorkerSettings, ...] = ()

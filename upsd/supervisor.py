@@ -10,6 +10,7 @@ import math
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from upsd.domain.power import Event, Severity
 from upsd.power import PowerView, mains_lost, observe, tick
 from upsd.shutdown.budget import critical_path_s
 from upsd.shutdown.conductor import Phase
@@ -20,7 +21,7 @@ from upsd.ups import battery
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from upsd.domain.power import Event, Reading, RuntimeEstimate, UpsIdentity
+    from upsd.domain.power import Reading, RuntimeEstimate, UpsIdentity
     from upsd.power import PowerRules
     from upsd.shutdown.conductor import Conductor
     from upsd.shutdown.journal import Unfinished
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
 # A shutdown that passed its point of no return before we were restarted goes on after this, with or without a reading.
 _RESUME_BLIND_S = 10.0
+_WITHHELD_AGAIN_S = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +55,7 @@ class Supervisor:
         lost_at: since when the mains is away, if a run of the daemon before this one has seen it go (loop time).
         boot_id: of this boot.
         now: loop time at the start.
+        armed: whether a trigger may start a shutdown.
     """
 
     def __init__(
@@ -66,6 +69,7 @@ class Supervisor:
         lost_at: float | None,
         boot_id: str,
         now: float,
+        armed: Callable[[], bool] = lambda: True,
     ) -> None:
         self._rules = rules
         self._conductor = conductor
@@ -75,6 +79,8 @@ class Supervisor:
         self._lost_before = lost_at
         self._boot_id = boot_id
         self._started_at = now
+        self._armed = armed
+        self._withheld_at = -math.inf
         self._trigger = Trigger()
         self._charge = battery.Charge(at=now)
         self._ends = (-math.inf, -math.inf)
@@ -102,6 +108,8 @@ class Supervisor:
         self._follow(reading.at, events)
         if self.view.on_mains:
             self._conductor.mains_back()
+        elif self.view.lost_at is not None:
+            self._conductor.mains_away()
 
     def _take_up(self, reading: Reading) -> None:
         """Go on with an outage that an earlier run of the daemon saw begin, if there still is one."""
@@ -187,12 +195,19 @@ class Supervisor:
     def _pull_trigger(self, now: float) -> None:
         supply = self._supply(now)
         if supply is None or not self._conductor.may_start:
-            self._trigger = Trigger()
+            self._trigger, self._withheld_at = Trigger(), -math.inf
             return
         self._trigger = evaluate(supply, self._rules.trigger, self._trigger)
-        if self._trigger.reason:
+        if self._trigger.reason and not self._armed():
+            self._withhold(self._trigger.reason, now)
+        elif self._trigger.reason:
             unfinished, self._unfinished = self._unfinished, None
             self._conductor.start(self._trigger.reason, owed=unfinished.began if unfinished else ())
+
+    def _withhold(self, reason: str, now: float) -> None:
+        if now - self._withheld_at >= _WITHHELD_AGAIN_S:
+            self._withheld_at = now
+            self._emit(Event("shutdown_withheld", Severity.CRITICAL, {"reason": reason, "remedy": "upsctl arm"}))
 
     def _settle_unfinished(self, unfinished: Unfinished, now: float) -> None:
         """Act on what the journal left open, but never without a live reading that confirms it."""

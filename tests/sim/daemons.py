@@ -11,12 +11,12 @@ from hardware_sim.memory_rack import MASTER, MemoryRack
 from upsd.shutdown.conductor import Conductor, Phase
 from upsd.shutdown.journal import JournalError, Unfinished, replay
 from upsd.shutdown.plan import ClusterShape, HostShape, RackShape, StorageShape
-from upsd.shutdown.steps import Rack, RemoteMachine, performers
+from upsd.shutdown.steps import Rack, RemoteMachine, performers, rehearsers
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from upsd.domain.plan import StepState
+    from upsd.domain.plan import PlanPurpose, StepProgress, StepState
     from upsd.domain.power import Event, Scalar
 
 CYCLE = "cycle 120s 1min"
@@ -71,26 +71,26 @@ class Daemon:
     journal: MemoryJournal = field(default_factory=MemoryJournal)
     battery_end_at: Callable[[], float] = lambda: float("inf")
     events: list[Event] = field(default_factory=list)
+    learn: Callable[[PlanPurpose, StepProgress], None] = lambda _purpose, _progress: None
     conductor: Conductor = field(init=False)
     _changed: asyncio.Event = field(default_factory=asyncio.Event)
 
     def __post_init__(self) -> None:
         """Wire the rooms."""
-        table = performers(
-            Rack(
-                emit=self.events.append,
-                outlets=self.rack.outlets,
-                outlet_off_delay_s=120,
-                outlet_restore_delay_min=1,
-                local_host=self.rack.local_host,
-                machines={name: RemoteMachine(host, "poweroff") for name, host in self.rack.hosts.items()},
-                cluster=self.rack.cluster,
-                storage=self.rack.storage,
-            )
+        rack = Rack(
+            emit=self.events.append,
+            outlets=self.rack.outlets,
+            outlet_off_delay_s=120,
+            outlet_restore_delay_min=1,
+            local_host=self.rack.local_host,
+            machines={name: RemoteMachine(host, "poweroff") for name, host in self.rack.hosts.items()},
+            cluster=self.rack.cluster,
+            storage=self.rack.storage,
         )
         self.conductor = Conductor(
             shape_of(self.rack),
-            table,
+            performers(rack),
+            rehearsers(rack),
             journal=self.journal,
             emit=self.events.append,
             changed=self._changed.set,
@@ -98,11 +98,15 @@ class Daemon:
             reserve_s=0.0,
             boot_id="b1",
             linger_s=60.0,
+            learn=self._learn,
             name_outage=lambda: f"o{asyncio.get_running_loop().time():.0f}",
         )
 
     def _battery(self) -> float:
         return self.battery_end_at()
+
+    def _learn(self, purpose: PlanPurpose, progress: StepProgress) -> None:
+        self.learn(purpose, progress)
 
     async def until(self, condition: Callable[[], bool]) -> None:
         """Wait until something is so."""

@@ -13,7 +13,7 @@ from upsd.domain.power import Reading
 from upsd.power import PowerRules
 from upsd.shutdown.conductor import Conductor
 from upsd.shutdown.plan import ClusterShape, HostShape, RackShape, StorageShape
-from upsd.shutdown.steps import Rack, RemoteMachine, performers
+from upsd.shutdown.steps import Rack, RemoteMachine, performers, rehearsers
 from upsd.shutdown.trigger import TriggerRules
 from upsd.supervisor import Supervisor, SupervisorRules
 from upsd.ups.battery import BatteryFacts
@@ -52,12 +52,13 @@ class Outage:
     silent_until: float = float("inf")
     unfinished: Unfinished | None = None
     lost_at: float | None = None
+    armed: bool = True
     events: list[Event] = field(default_factory=list)
     journal: Notes = field(default_factory=Notes)
 
     def __post_init__(self) -> None:
         """Wire the rooms, as the daemon does."""
-        rack = self.world.rack
+        machines = self.world.rack
         shape = RackShape(
             master=HostShape(MASTER, 30.0, 90.0),
             workers=tuple(HostShape(name, 10.0, 60.0) for name in WORKERS),
@@ -65,20 +66,20 @@ class Outage:
             storage=StorageShape("nas", 5.0, 30.0, None),
             outlet_off_delay_s=90,
         )
+        rack = Rack(
+            emit=self.events.append,
+            outlets=self.world,
+            outlet_off_delay_s=90,
+            outlet_restore_delay_min=1,
+            local_host=self.world,
+            machines={name: RemoteMachine(host, "poweroff") for name, host in machines.hosts.items()},
+            cluster=machines.cluster,
+            storage=machines.storage,
+        )
         self.conductor = Conductor(
             shape,
-            performers(
-                Rack(
-                    emit=self.events.append,
-                    outlets=self.world,
-                    outlet_off_delay_s=90,
-                    outlet_restore_delay_min=1,
-                    local_host=self.world,
-                    machines={name: RemoteMachine(host, "poweroff") for name, host in rack.hosts.items()},
-                    cluster=rack.cluster,
-                    storage=rack.storage,
-                )
-            ),
+            performers(rack),
+            rehearsers(rack),
             journal=self.journal,
             emit=self.events.append,
             changed=lambda: None,
@@ -102,6 +103,7 @@ class Outage:
             lost_at=self.lost_at,
             boot_id="boot",
             now=asyncio.get_running_loop().time(),
+            armed=lambda: self.armed,
         )
 
     async def follow(self) -> None:

@@ -54,6 +54,8 @@ class PlanPurpose(enum.StrEnum):
     SHUTDOWN = "shutdown"
     ABORT = "abort"
     RECOVERY = "recovery"
+    REHEARSAL = "rehearsal"
+    """The shutdown's own steps, each proven without harm."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -80,6 +80,9 @@ class Cluster(Protocol):
     async def delete(self, pod: Pod, grace_s: int) -> None:
         """Delete the pod, past any disruption budget; a pod that is gone already is no error."""
 
+    def rehearsed(self) -> Cluster:
+        """The same cluster, asked the same, which answers as ever and changes nothing (a server-side dry run)."""
+
 
 class PortAnswer(enum.Enum):
     """What comes back when a machine's SSH port is called."""
@@ -96,6 +99,13 @@ class RemoteHost(Protocol):
 
     async def run(self, command: str) -> str:
         """Run a command; its standard output. A line cut by a machine that goes off is no error."""
+
+    async def run_unforced(self, command: str) -> str:
+        """Run a command, unless its sshd would run another one in its place; then an error, and nothing is run.
+
+        A key can be tied to one command in `authorized_keys`. Then that is what runs, whatever is asked for: the
+        power-off itself, perhaps.
+        """
 
     async def call_port(self) -> PortAnswer:
         """What its SSH port answers right now, within a few seconds."""
@@ -116,6 +126,12 @@ class Storage(Protocol):
     async def mount(self) -> None:
         """Mount it here; mounted already is no error."""
 
+    def rehearsed(self) -> Storage:
+        """The same, for a rehearsal: over SSH nothing runs that might be another command than the one it is asked."""
+
+    async def check_unmount(self) -> None:
+        """Find out what would keep `unmount` from working, as far as that can be told without doing it."""
+
 
 class Outlets(Protocol):
     """The outlets of the UPS."""
@@ -126,9 +142,15 @@ class Outlets(Protocol):
         Returns whether the UPS has since shown that it will.
         """
 
+    async def check_cycle(self) -> str:
+        """Find out whether the UPS answers and can do it; what is known of that, for a person. Schedules nothing."""
+
 
 class LocalHost(Protocol):
     """The machine that we run on."""
 
     async def poweroff(self) -> None:
         """Begin its orderly power-off."""
+
+    async def check_poweroff(self) -> str:
+        """Find out whether it would be allowed to; who says so, for a person."""

@@ -1,4 +1,4 @@
-"""Which plan runs now: none, the shutdown, its undoing, or the recovery.
+"""Which plan runs now: none, the shutdown, its undoing, the recovery, or a rehearsal.
 
 The conductor holds the plan that an outage would run, starts it, calls it off while that is still possible, and
 takes it up again after a restart. It is told what happened and decides nothing about power.
@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import enum
 import math
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -18,7 +19,7 @@ from upsd.domain.plan import PlanPurpose, StepKind, StepState
 from upsd.domain.power import Event, Severity
 from upsd.shutdown.engine import Engine
 from upsd.shutdown.journal import JournalError
-from upsd.shutdown.plan import recovery_plan, shutdown_plan, undo_plan
+from upsd.shutdown.plan import recovery_plan, rehearsal_plan, shutdown_plan, undo_plan
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection, Mapping
@@ -42,6 +43,8 @@ class Phase(enum.StrEnum):
     """The shutdown plan has ended and this machine is still up."""
     ABORTING = "aborting"
     RECOVERING = "recovering"
+    REHEARSING = "rehearsing"
+    """The steps of the shutdown are being proven, without harm."""
 
 
 _RETRY_S = 300.0
@@ -54,6 +57,7 @@ class Conductor:
     Args:
         shape: what the rack consists of.
         performers: who does each kind of step.
+        rehearsers: who proves each kind of step of the shutdown.
         journal: where is written what begins and ends.
         emit: hears every event.
         changed: is called when the phase or a step's progress has changed.
@@ -62,12 +66,14 @@ class Conductor:
         boot_id: tells this boot of the machine from others.
         name_outage: gives a new outage its name.
         linger_s: how long after its end a shutdown may still be taken for under way.
+        learn: hears how each step of a shutdown or of a rehearsal ended.
     """
 
     def __init__(
         self,
         shape: RackShape,
         performers: Mapping[StepKind, Performer],
+        rehearsers: Mapping[StepKind, Performer],
         *,
         journal: Journal,
         emit: Callable[[Event], None],
@@ -77,9 +83,11 @@ class Conductor:
         boot_id: str,
         name_outage: Callable[[], str],
         linger_s: float,
+        learn: Callable[[PlanPurpose, StepProgress], None] = lambda _purpose, _progress: None,
     ) -> None:
         self._shape = shape
         self._performers = performers
+        self._rehearsers = rehearsers
         self._journal = journal
         self._emit = emit
         self._changed = changed
@@ -88,6 +96,7 @@ class Conductor:
         self._boot_id = boot_id
         self._name_outage = name_outage
         self._linger_s = linger_s
+        self._learn = learn
         self._engine: Engine | None = None
         self._task: asyncio.Task[None] | None = None
         self._notes: set[asyncio.Task[None]] = set()
@@ -179,6 +188,17 @@ class Conductor:
         self._emit(Event("recovery_started", Severity.INFO, {"outage": outage}))
         self._switch(Phase.RECOVERING, partial(self._bring_back, recovery_plan(self._shape), outage))
 
+    def rehearse(self, name: str) -> None:
+        """Prove the steps of the shutdown without harm, as long as nothing else is to run and the mains stays."""
+        self.outage, self.reason = None, "rehearsal"
+        self._emit(Event("rehearsal_started", Severity.INFO, {"rehearsal": name}))
+        self._switch(Phase.REHEARSING, partial(self._rehearse, name))
+
+    def mains_away(self) -> None:
+        """The mains is away, perhaps for a moment only: a rehearsal ends at once."""
+        if self.phase is Phase.REHEARSING and self._task:
+            self._task.cancel()
+
     def note_supply(self, lost_at: float | None) -> None:
         """Write down, for the next run, since when (loop time) the mains is away, or that it is back."""
         record = {"record": "supply", "lost_at": lost_at, "boot_id": self._boot_id}
@@ -239,29 +259,57 @@ class Conductor:
         self.outage = None
         self._settle(Phase.IDLE)
 
+    async def _rehearse(self, name: str) -> None:
+        event = Event("rehearsal_cancelled", Severity.WARNING, {"rehearsal": name})
+        try:
+            results = await self._run(rehearsal_plan(self.plan), name, ())
+            bad = sorted(step for step, progress in results.items() if progress.state not in _GOOD)
+            severity = Severity.WARNING if bad else Severity.INFO
+            event = Event("rehearsal_finished", severity, {"rehearsal": name, "not_proven": ", ".join(bad) or None})
+        finally:
+            self.progress = {}
+            if self.phase is Phase.REHEARSING:
+                self._settle(Phase.IDLE)
+            self._emit(event)
+
     async def _run(self, plan: Plan, outage: str, ended: Collection[str]) -> dict[str, StepProgress]:
-        self.progress = {}
-        self._engine = Engine(
-            self._performers,
-            record=self._record,
-            report=self._report,
+        rehearsal = plan.purpose is PlanPurpose.REHEARSAL
+
+        def report(progress: StepProgress) -> None:
+            # What a plan that was called off still says is none of the next one's business.
+            if self._engine is engine:
+                self._report(plan.purpose, progress)
+
+        engine = self._engine = Engine(
+            self._rehearsers if rehearsal else self._performers,
+            record=_forget if rehearsal else self._record,
+            report=report,
             battery_end_at=self._battery_end_at,
             reserve_s=self._reserve_s,
         )
-        return await self._engine.run(plan, outage=outage, ended=ended)
+        self.progress = {}
+        return await engine.run(plan, outage=outage, ended=ended)
 
     def _settle(self, phase: Phase) -> None:
         self.phase = phase
         self._changed()
 
-    def _report(self, progress: StepProgress) -> None:
+    def _report(self, purpose: PlanPurpose, progress: StepProgress) -> None:
         before = self.progress.get(progress.step.id)
         self.progress[progress.step.id] = progress
         if before is not None and before.state is not progress.state:
+            if progress.state.ended and purpose in {PlanPurpose.SHUTDOWN, PlanPurpose.REHEARSAL}:
+                self._learn(purpose, progress)
+            self._tell(purpose, progress)
+        self._changed()
+
+    def _tell(self, purpose: PlanPurpose, progress: StepProgress) -> None:
+        if purpose is not PlanPurpose.REHEARSAL:
             self._emit(_step_event(progress))
             if progress.step.commits and progress.state is StepState.RUNNING:
                 self._note_commit(progress)
-        self._changed()
+        elif progress.state.ended:
+            self._emit(replace(_step_event(progress), name="step_rehearsed"))
 
     def _note_commit(self, progress: StepProgress) -> None:
         committed = [p for p in self.progress.values() if p.step.commits and p.state is not StepState.PENDING]
@@ -287,6 +335,10 @@ def _step_event(progress: StepProgress) -> Event:
         fields["seconds"] = round(progress.ended_at - progress.started_at, 1)
     fields["detail"] = progress.detail or None
     return Event("step_ended", Severity.INFO if progress.state in _GOOD else Severity.WARNING, fields)
+
+
+async def _forget(_: Mapping[str, Scalar]) -> None:
+    """Write nothing down: a restart must not take a rehearsal for an outage."""
 
 
 async def _stop(task: asyncio.Task[None]) -> None:

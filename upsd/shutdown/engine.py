@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import structlog
 
-from upsd.domain.plan import StepProgress, StepState
+from upsd.domain.plan import PlanPurpose, StepProgress, StepState
 from upsd.domain.rack import RackError
 from upsd.shutdown.budget import deadline_at, latest_finishes
 from upsd.shutdown.triage import LEFT_OUT_FIRST, left_out
@@ -137,7 +137,7 @@ class Engine:
             deadline = deadline_at(step, now, latest[step.id])
             context = StepContext(outage, deadline, now, step.minimum_s, partial(self._say, step))
             running = _Running(step, context)
-            self.committed = self.committed or step.commits
+            self.committed = self.committed or (step.commits and plan.purpose is not PlanPurpose.REHEARSAL)
             self._tell(StepProgress(step, StepState.RUNNING, started_at=now, deadline_at=deadline))
             running.task = asyncio.create_task(self._perform(step, context), name=f"step {step.id}")
             self._running[step.id] = running

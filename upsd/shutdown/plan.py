@@ -5,7 +5,7 @@ A plan is built here and nowhere else: what `upsctl plan` prints is what an outa
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from upsd.domain.plan import Plan, PlanPurpose, Step, StepKind
@@ -108,6 +108,11 @@ def undo_plan(plan: Plan, started: Collection[str], rack: RackShape) -> Plan:
 def recovery_plan(rack: RackShape) -> Plan:
     """The plan that brings the workloads back after a boot: NAS, nodes ready, uncordon what we cordoned."""
     return Plan(PlanPurpose.RECOVERY, _bring_back(rack, storage=True, ready=True, uncordon=True))
+
+
+def rehearsal_plan(plan: Plan) -> Plan:
+    """The plan that proves a shutdown's steps: the very same ones."""
+    return replace(plan, purpose=PlanPurpose.REHEARSAL)
 
 
 def point_of_no_return(plan: Plan) -> str | None:

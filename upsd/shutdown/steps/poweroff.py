@@ -1,8 +1,9 @@
-"""Ask a machine over SSH to power itself off."""
+"""Ask a machine over SSH to power itself off, or, in a rehearsal, whether it would be allowed to."""
 
 from __future__ import annotations
 
 import asyncio
+import shlex
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -27,6 +28,8 @@ class RemoteMachine:
 
     host: RemoteHost
     poweroff_command: str
+    rehearse_command: str | None = None
+    """Proves the right to power it off, also where its sshd has a forced command; none to prove it by our own."""
 
     async def ask_to_power_off(self) -> None:
         """Send the command; an answer that does not come in ten seconds is an error."""
@@ -35,6 +38,29 @@ class RemoteMachine:
                 await self.host.run(self.poweroff_command)
         except TimeoutError:
             raise RackError(f"took the connection and did not answer within {_ANSWER_S:.0f} s") from None
+
+    async def check_power_off(self) -> None:
+        """Log in as the power-off would, and have its right to power off checked; nothing is powered off."""
+        try:
+            async with asyncio.timeout(_ANSWER_S):
+                if self.rehearse_command is not None:
+                    await self.host.run(self.rehearse_command)
+                else:
+                    await self.host.run_unforced(check_of(self.poweroff_command))
+        except TimeoutError:
+            raise RackError(f"took the connection and did not answer within {_ANSWER_S:.0f} s") from None
+
+
+def check_of(poweroff_command: str) -> str:
+    """The command that finds out, and changes nothing, whether another one may be run.
+
+    `sudo -l COMMAND` fails if sudo would not let us. Without sudo in front, it is only looked for.
+    """
+    words = shlex.split(poweroff_command)
+    if words[0].rpartition("/")[2] == "sudo" and "-n" in words and "-l" not in words:
+        at = words.index("-n") + 1
+        return shlex.join([*words[:at], "-l", *words[at:]])
+    return shlex.join(["command", "-v", words[0]])
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,3 +75,15 @@ class Poweroff:
         await persist(context, self.machines[step.target].ask_to_power_off, tries=_TRIES)
         self.acknowledged.add(step.target)
         return Outcome()
+
+
+@dataclass(frozen=True, slots=True)
+class RehearsePoweroff:
+    """Logs in to the step's machine and has the right to power it off checked."""
+
+    machines: Mapping[str, RemoteMachine]
+
+    async def __call__(self, step: Step, context: StepContext) -> Outcome:  # noqa: ARG002
+        """Do the step."""
+        await self.machines[step.target].check_power_off()
+        return Outcome(detail="logged in, and may power it off")
