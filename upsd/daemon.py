@@ -30,6 +30,7 @@ from upsd.domain.rack import RackError
 from upsd.notify import Notifier, watchdog_interval_s
 from upsd.publish.mqtt import PublishError
 from upsd.rack.kubernetes import CORDON_MARK
+from upsd.readiness import ReadinessKeeper
 from upsd.settings import EXIT_CONFIG, SettingsError, load_settings
 from upsd.settings_advice import advise
 from upsd.shutdown.budget import describe
@@ -104,6 +105,13 @@ class Daemon:
             cluster=self._cluster,
             identity=self._identity,
         )
+        self._readiness = ReadinessKeeper(
+            settings.state_directory,
+            shapes.readiness_rules(settings),
+            emit=self._surfaces.emit,
+            changed=self._show,
+            today=partial(datetime.now, UTC),
+        )
         boot_id = _boot_id()
         self._conductor = Conductor(
             shapes.rack_shape(settings),
@@ -117,6 +125,7 @@ class Daemon:
             boot_id=boot_id,
             linger_s=settings.ups.outlet_off_delay + _LINGER_S,
             name_outage=lambda: f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{uuid.uuid4().hex[:4]}",
+            learn=self._readiness.learn,
         )
         self._unfinished, lost_at = self._load_journal(boot_id)
         self._supervisor = Supervisor(
@@ -128,7 +137,10 @@ class Daemon:
             lost_at=lost_at,
             boot_id=boot_id,
             now=self._loop.time(),
+            armed=lambda: self._readiness.armed,
         )
+        fingerprints = shapes.step_fingerprints(settings, self._conductor.plan)
+        self._readiness.follow(self._supervisor, self._conductor, fingerprints)
         self._surfaces.follow(self._supervisor, self._conductor)
         self._publisher, self._publisher_trouble = self._make_publisher()
         self._advice = advise(settings)
@@ -144,12 +156,12 @@ class Daemon:
             self.board,
             settings.control.socket,
             extra={"plan": self._plan, **ups_asks(self._operations)},
-            acts=ups_acts(self._operations),
+            acts={**ups_acts(self._operations), **self._readiness.acts()},
             may_act=partial(may_act, group=settings.control.operators),
-            refresh=self._surfaces.refresh,
+            refresh=self._refresh,
         )
         async with control, asyncio.TaskGroup() as group:
-            tasks = {"readings": self._read, "ticks": self._tick}
+            tasks = {"readings": self._read, "ticks": self._tick, "rehearsals": self._readiness.keep_rehearsing}
             if self._publisher:
                 tasks["mqtt"] = self._publisher.run
             if self._cluster and not self._unfinished:
@@ -190,7 +202,7 @@ class Daemon:
             silent_in_s = self._supervisor.view.heard_at + self._settings.power.silence - self._loop.time()
             await asyncio.sleep(min(silent_in_s + _A_MOMENT_S, _LONGEST_TICK_S) if silent_in_s > 0 else _TICK_S)
             now = self._loop.time()
-            self._supervisor.warnings = self._warnings()
+            self._look()
             self._supervisor.tick(now, trouble=self._driver.trouble)
             if self._supervisor.view.silent:
                 self._surfaces.show_state()
@@ -198,6 +210,19 @@ class Daemon:
             if watchdog_s is not None and now - fed_at >= watchdog_s:
                 self._notifier.watchdog()
                 fed_at = now
+
+    def _look(self) -> None:
+        """See what a person should mend, and whether we are ready."""
+        self._supervisor.warnings = self._warnings()
+        self._supervisor.readiness = self._readiness.look(self._troubles())
+
+    def _refresh(self) -> None:
+        self._look()
+        self._surfaces.refresh()
+
+    def _show(self) -> None:
+        self._look()
+        self._surfaces.show_state()
 
     async def _look_for_leftovers(self, cluster: KubernetesCluster) -> None:
         """Find nodes that carry our mark though the journal knows of no outage, and bring them back."""
@@ -251,13 +276,21 @@ class Daemon:
             log.critical("broker_not_configured", reason=str(error))
             return None, str(error)
 
-    def _warnings(self) -> tuple[str, ...]:
+    def _troubles(self) -> tuple[str, ...]:
+        """What would hinder a shutdown now."""
         found = [
             self._driver.trouble,
-            self._profile_trouble or self._profile_misfit(),
             self._conductor.journal_problem,
-            self._publisher_trouble or (self._publisher and self._publisher.trouble),
             *(self._identity.warnings() if self._identity else ()),
+        ]
+        return tuple(trouble for trouble in found if trouble)
+
+    def _warnings(self) -> tuple[str, ...]:
+        found = [
+            *self._readiness.warnings(),
+            *self._troubles(),
+            self._profile_trouble or self._profile_misfit(),
+            self._publisher_trouble or (self._publisher and self._publisher.trouble),
             *self._surfaces.complaints(),
             *self._advice,
         ]

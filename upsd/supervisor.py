@@ -14,7 +14,7 @@ from upsd.domain.power import Event, Severity
 from upsd.power import PowerView, mains_lost, observe, tick
 from upsd.shutdown.budget import critical_path_s
 from upsd.shutdown.conductor import Phase
-from upsd.shutdown.trigger import Supply, Trigger, evaluate, starts_in_s
+from upsd.shutdown.trigger import Supply, Trigger, evaluate, latest_start_in_s, starts_in_s
 from upsd.status import Snapshot
 from upsd.ups import battery
 
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from upsd.domain.power import Reading, RuntimeEstimate, UpsIdentity
+    from upsd.domain.readiness import Readiness
     from upsd.power import PowerRules
     from upsd.shutdown.conductor import Conductor
     from upsd.shutdown.journal import Unfinished
@@ -90,6 +91,7 @@ class Supervisor:
         self.identity: UpsIdentity | None = None
         self._known: tuple[UpsIdentity | None, BatteryFacts] | None = None
         self.warnings: tuple[str, ...] = ()
+        self.readiness: Readiness | None = None
         self.test_result: str | None = None
 
     def hear(self, reading: Reading) -> None:
@@ -118,6 +120,11 @@ class Supervisor:
             self._charge = replace(self._charge, at=self._lost_before)
         elif self._lost_before is not None:
             self._conductor.note_supply(None)
+
+    @property
+    def armed(self) -> bool:
+        """Whether a trigger may start a shutdown."""
+        return self._armed()
 
     def expect_test(self, until: float) -> None:
         """Until then (loop time) the UPS may live on its battery because we have it tested."""
@@ -181,8 +188,20 @@ class Supervisor:
             outage=self._conductor.outage,
             phase=self._conductor.phase.value,
             warnings=self.warnings,
+            readiness=self.readiness,
             test_result=self.test_result,
         )
+
+    def spare_s(self, now: float) -> float | None:
+        """How much longer the battery surely lasts than the shutdown needs, with its reserve and margin.
+
+        As if the mains went now; `None` if it is not known to be there.
+        """
+        if not self.view.on_mains:
+            return None
+        need_s = critical_path_s(self._conductor.plan)
+        supply = Supply(on_battery_s=0.0, low_s=self.runtime(now).low_s, need_s=need_s)
+        return latest_start_in_s(supply, self._rules.trigger)
 
     def _follow(self, now: float, events: tuple[Event, ...]) -> None:
         for event in events:

@@ -29,9 +29,9 @@ _ANSWER_S = 0.2
 class SimulatedSshServer:
     """A real SSH server on a loopback port that stays the same, with a host key of its own.
 
-    It takes one public key, for any user, and knows a few commands: the power-off, the check of the right to it, `true`,
-    and `sync`, or what `commands` has instead. When its machine leaves the running state the port closes and lines are
-    cut, as sshd is among the first that a shutdown stops.
+    It takes one public key, for any user, and knows a few commands: the power-off, the check of the right to it,
+    `true`, and `sync`, or what `commands` has instead. When its machine leaves the running state the port closes and
+    lines are cut, as sshd is among the first that a shutdown stops.
 
     The faults can be switched at any time: `refuse_key`; `hang`, which accepts connections and never says a word;
     `ignore_poweroff`, which says yes and does nothing. With `forced` the key is tied to the power-off, which runs

@@ -13,6 +13,7 @@ from hardware_sim.kubernetes import PodTemplate, SimulatedCluster
 from hardware_sim.kubernetes.rack import MASTER, WORKERS
 from hardware_sim.machines import MachineState
 from hardware_sim.rack import SimulatedRack
+from tests.arming import arm
 from tests.integration.brokers import Broker, until
 from upsd.rack.kubernetes import CORDON_MARK
 
@@ -83,8 +84,9 @@ class Scene:
 
     @property
     def events(self) -> list[dict[str, Any]]:
-        """Every event that the subscriber has received."""
-        return [json.loads(payload) for payload in self.subscriber.payloads("/event")]
+        """Every event that the subscriber has received, but for the verdict on a rack that was never rehearsed."""
+        events = [json.loads(payload) for payload in self.subscriber.payloads("/event")]
+        return [event for event in events if event["event_type"] != "readiness_changed"]
 
     @property
     def event_names(self) -> list[str]:
@@ -211,7 +213,7 @@ async def scene(
     authority: trustme.CA | None = None,
     login: tuple[str, str] | None = None,
 ) -> AsyncIterator[Scene]:
-    """A quick rack, a Mosquitto on its port and a subscriber to it; the daemon is not started yet.
+    """A quick rack, a Mosquitto on its port and a subscriber to it; the daemon is armed and not started yet.
 
     Args:
         directory: where everything goes; it is made.
@@ -232,6 +234,7 @@ async def scene(
         starts_daemon=False,
     )
     broker = Broker(directory / "broker", rack.mqtt_port, authority=authority, login=login)
+    arm(directory)
     try:
         await broker.start()
         async with broker.subscriber("upsd/#") as subscriber, rack:

@@ -18,6 +18,7 @@ from tests.integration.command_line import DEADLINE_S, ROOT, UPSCTL, Result, ups
 from upsd.control import ControlServer
 from upsd.domain.plan import Step, StepKind, StepProgress, StepState
 from upsd.domain.power import Event, PowerState, Reading, RuntimeEstimate, Severity, UpsIdentity
+from upsd.domain.readiness import Readiness
 from upsd.status import Snapshot, StatusBoard, shutdown_document, state_document
 
 if TYPE_CHECKING:
@@ -58,6 +59,7 @@ ON_LINE = Snapshot(
     outage=None,
     phase="idle",
     warnings=(),
+    readiness=Readiness(ready=True, because=(), armed=True, proven_steps=17, of=17, oldest_proof="2026-11-20"),
 )
 ON_BATTERY = replace(ON_LINE, power=PowerState.ON_BATTERY, on_battery_s=125.0, starts_in_s=660.0, outage="2026-11-23-1")
 
@@ -115,6 +117,7 @@ async def test_status_on_line_is_a_table_and_exit_status_0(board: StatusBoard) -
         "Runtime   38 min (at least 24 min, by our model)",
         "Plan      a shutdown takes 2 min 10 s (45 s when forced)",
         "Next      nothing: the rack runs on mains",
+        "Ready     yes: all 17 steps are proven, the oldest proof is of 2026-11-20",
     ]
 
 

@@ -65,6 +65,10 @@ def _command(options: Namespace) -> int:
             return _events(options)
         case "plan":
             return _plan(options)
+        case "rehearse" | "arm" | "disarm":
+            from upsd.ctl.readiness import run as run_readiness  # noqa: PLC0415 - the others do without
+
+            return run_readiness(options, _socket(options), _paint(options))
         case "ups" if options.ups_command:
             from upsd.ctl.ups import run as run_ups  # noqa: PLC0415 - the others do without
 
