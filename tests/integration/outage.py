@@ -83,10 +83,14 @@ class Scene:
     moments: list[Moment] = field(default_factory=list)
 
     @property
+    def every_event(self) -> list[dict[str, Any]]:
+        """Every event that the subscriber has received."""
+        return [json.loads(payload) for payload in self.subscriber.payloads("/event")]
+
+    @property
     def events(self) -> list[dict[str, Any]]:
-        """Every event that the subscriber has received, but for the verdict on a rack that was never rehearsed."""
-        events = [json.loads(payload) for payload in self.subscriber.payloads("/event")]
-        return [event for event in events if event["event_type"] != "readiness_changed"]
+        """The same, but for the verdict on a rack that was never rehearsed, which comes some time after the start."""
+        return [event for event in self.every_event if event["event_type"] != "readiness_changed"]
 
     @property
     def event_names(self) -> list[str]:
@@ -199,7 +203,9 @@ class Scene:
 
     def _find(self, name: str, fields: Mapping[str, object]) -> list[dict[str, Any]]:
         return [
-            event for event in self.events if event["event_type"] == name and fields.items() <= event["fields"].items()
+            event
+            for event in self.every_event
+            if event["event_type"] == name and fields.items() <= event["fields"].items()
         ]
 
 

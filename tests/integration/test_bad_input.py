@@ -218,7 +218,7 @@ async def _broker_drops(directory: Path) -> None:
         await played.heard("step_started", step="drain pi3")
         await relay.close()
         await played.broker.stop()
-        before = played.events
+        before = played.every_event
         await until(lambda: "unmount nas" in played.rack.daemon_log.read_text(), DEADLINE_S)
         status, text = await played.upsctl("status")
         assert status == 2
