@@ -19,9 +19,10 @@ from upsd.supervisor import Supervisor, SupervisorRules
 from upsd.ups.battery import BatteryFacts
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Coroutine, Mapping
+    from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 
     from hardware_sim.memory_world import MemoryWorld
+    from upsd.domain.plan import PlanPurpose, StepProgress
     from upsd.domain.power import Event, Scalar
     from upsd.shutdown.journal import Unfinished
 
@@ -53,6 +54,7 @@ class Outage:
     unfinished: Unfinished | None = None
     lost_at: float | None = None
     armed: bool = True
+    learn: Callable[[PlanPurpose, StepProgress], None] = lambda _purpose, _progress: None
     events: list[Event] = field(default_factory=list)
     journal: Notes = field(default_factory=Notes)
 
@@ -88,6 +90,7 @@ class Outage:
             boot_id="boot",
             linger_s=240.0,
             name_outage=lambda: "outage-1",
+            learn=lambda purpose, progress: self.learn(purpose, progress),  # noqa: PLW0108  # a test sets it later
         )
         self.supervisor = Supervisor(
             SupervisorRules(

@@ -149,6 +149,26 @@ async def test_the_first_reading_without_mains_ends_a_rehearsal(daemon: Daemon, 
     assert daemon.names()[-1] == "rehearsal_cancelled"
 
 
+async def test_a_rehearsal_that_has_hardly_begun_can_be_called_off(daemon: Daemon, rack: MemoryRack) -> None:
+    """Before its first step, too; and another one can follow."""
+    daemon.conductor.rehearse("r0")
+    daemon.conductor.mains_away()
+    assert daemon.conductor.phase.value == "idle"
+    await asyncio.sleep(1.0)
+    assert rack.did() == []
+    assert daemon.names() == ["rehearsal_started", "rehearsal_cancelled"]
+    daemon.events.clear()
+    assert set(await rehearsed(daemon)) == {step.id for step in daemon.conductor.plan.steps}
+
+
+async def test_a_defect_in_a_rehearsal_ends_it(daemon: Daemon, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever waits for its end hears of it, and the daemon goes on."""
+    monkeypatch.setattr("upsd.shutdown.conductor.rehearsal_plan", lambda plan: plan.no_such_thing)
+    daemon.conductor.rehearse("r1")
+    await daemon.phase(Phase.IDLE)
+    assert daemon.names() == ["rehearsal_started", "rehearsal_cancelled"]
+
+
 async def test_a_real_outage_wins_over_a_rehearsal() -> None:
     """With the whole chain of decisions: the mains goes in the middle of a rehearsal that hangs."""
     outage = Outage(MemoryWorld(workers=WORKERS), rules(on_battery_s=10.0))

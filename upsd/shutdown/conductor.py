@@ -104,6 +104,7 @@ class Conductor:
         self._owed: frozenset[str] = frozenset()
         self._finished_at = math.inf
         self._retry_at, self._retry_outage = math.inf, ""
+        self._rehearsal = ""
         self.journal_problem: str | None = None
         self.plan: Plan = shutdown_plan(shape)
         self.phase = Phase.IDLE
@@ -190,14 +191,14 @@ class Conductor:
 
     def rehearse(self, name: str) -> None:
         """Prove the steps of the shutdown without harm, as long as nothing else is to run and the mains stays."""
-        self.outage, self.reason = None, "rehearsal"
+        self.outage, self.reason, self._rehearsal = None, "rehearsal", name
         self._emit(Event("rehearsal_started", Severity.INFO, {"rehearsal": name}))
         self._switch(Phase.REHEARSING, partial(self._rehearse, name))
 
     def mains_away(self) -> None:
         """The mains is away, perhaps for a moment only: a rehearsal ends at once."""
-        if self.phase is Phase.REHEARSING and self._task:
-            self._task.cancel()
+        if self.phase is Phase.REHEARSING:
+            self._switch(Phase.IDLE, _do_nothing)
 
     def note_supply(self, lost_at: float | None) -> None:
         """Write down, for the next run, since when (loop time) the mains is away, or that it is back."""
@@ -214,6 +215,7 @@ class Conductor:
             await asyncio.wait(self._notes)
 
     def _switch(self, phase: Phase, work: Callable[[], Awaitable[None]]) -> None:
+        self._leave_rehearsal()
         previous, self.phase, self._resumed = self._task, phase, None
         self._task = asyncio.create_task(self._run_after(previous, work), name=phase.value)
         self._changed()
@@ -226,6 +228,7 @@ class Conductor:
         except Exception:
             # Whatever it is, the next trigger must be able to start the shutdown again.
             log.exception("plan_defect", phase=self.phase.value)
+            self._leave_rehearsal()
             self._settle(Phase.IDLE)
 
     async def _begin(self, outage: str) -> None:
@@ -260,17 +263,19 @@ class Conductor:
         self._settle(Phase.IDLE)
 
     async def _rehearse(self, name: str) -> None:
-        event = Event("rehearsal_cancelled", Severity.WARNING, {"rehearsal": name})
-        try:
-            results = await self._run(rehearsal_plan(self.plan), name, ())
-            bad = sorted(step for step, progress in results.items() if progress.state not in _GOOD)
-            severity = Severity.WARNING if bad else Severity.INFO
-            event = Event("rehearsal_finished", severity, {"rehearsal": name, "not_proven": ", ".join(bad) or None})
-        finally:
-            self.progress = {}
-            if self.phase is Phase.REHEARSING:
-                self._settle(Phase.IDLE)
-            self._emit(event)
+        results = await self._run(rehearsal_plan(self.plan), name, ())
+        bad = sorted(step for step, progress in results.items() if progress.state not in _GOOD)
+        self.progress = {}
+        self._settle(Phase.IDLE)
+        fields = {"rehearsal": name, "not_proven": ", ".join(bad) or None}
+        self._emit(Event("rehearsal_finished", Severity.WARNING if bad else Severity.INFO, fields))
+
+    def _leave_rehearsal(self) -> None:
+        """What is left of a rehearsal that has not ended, once something else takes its place."""
+        if self.phase is Phase.REHEARSING and self._task:
+            self._task.cancel()
+            self._engine, self.progress = None, {}
+            self._emit(Event("rehearsal_cancelled", Severity.WARNING, {"rehearsal": self._rehearsal}))
 
     async def _run(self, plan: Plan, outage: str, ended: Collection[str]) -> dict[str, StepProgress]:
         rehearsal = plan.purpose is PlanPurpose.REHEARSAL
@@ -339,6 +344,10 @@ def _step_event(progress: StepProgress) -> Event:
 
 async def _forget(_: Mapping[str, Scalar]) -> None:
     """Write nothing down: a restart must not take a rehearsal for an outage."""
+
+
+async def _do_nothing() -> None:
+    """Leave everything as it is."""
 
 
 async def _stop(task: asyncio.Task[None]) -> None:
