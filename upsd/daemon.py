@@ -33,7 +33,7 @@ from upsd.rack.kubernetes import CORDON_MARK
 from upsd.readiness import ReadinessKeeper
 from upsd.settings import EXIT_CONFIG, SettingsError, load_settings
 from upsd.settings_advice import advise
-from upsd.shutdown.budget import describe
+from upsd.shutdown.budget import describe, worst_case_s
 from upsd.shutdown.conductor import Conductor, Phase
 from upsd.shutdown.journal import FileJournal, JournalError
 from upsd.shutdown.steps import performers, rehearsers
@@ -304,7 +304,7 @@ class Daemon:
     async def _plan(self) -> Json:
         plan = self._conductor.plan
         steps: list[Json] = [{**asdict(step), "commits": step.commits} for step in plan.steps]
-        return {"lines": [*describe(plan)], "steps": steps}
+        return {"lines": [*describe(plan)], "steps": steps, "limit_s": worst_case_s(plan)}
 
 
 async def _guarded(name: str, work: Callable[[], Awaitable[None]]) -> None:

@@ -69,7 +69,7 @@ class RackShape:
 def shutdown_plan(rack: RackShape) -> Plan:
     """The plan that powers the rack off: workers drained and off, NAS flushed, outlets scheduled, master off."""
     master = rack.master
-    steps = [_step(StepKind.ANNOUNCE, "rack", (), 0.5, 0.2, 5.0, harmless=True)]
+    steps = [_step(StepKind.ANNOUNCE, "rack", (), 0.5, 0.2, 1.0, harmless=True)]
     if rack.cluster:
         steps += _cluster_steps(rack.cluster, [host.name for host in (*rack.workers, master)])
     for worker in rack.workers:
