@@ -30,7 +30,7 @@ async def _installed(directory: Path) -> None:
         before = _untouched(played)
         code, said = await played.upsctl("rehearse")
         assert code == 0, said
-        assert said.endswith("steps proven; nothing was changed")
+        assert said.endswith("steps are proven; nothing was changed")
         assert all(f"poweroff {name} " in said and f"drain {name} " in said for name in WORKERS)
         assert _untouched(played) == before
         assert not (directory / "journal.jsonl").exists()

@@ -84,7 +84,7 @@ async def test_a_missing_right_is_told_with_the_words_of_the_machine(worker: Wor
         f'#!/bin/sh\n[ "$2" = -l ] || touch {worker.trace}\necho "sudo: a password is required" >&2\nexit 1\n'
     )
     sudo.chmod(0o755)
-    with pytest.raises(RackError, match="a password is required"):
+    with pytest.raises(RackError, match=r"may not power it off: .* a password is required; see config/worker/sudoers"):
         await worker.machine(f"{sudo} -n systemctl poweroff").check_power_off()
     assert not worker.off
 

@@ -41,7 +41,7 @@ def _rehearse(socket: str, paint: Paint, *, as_json: bool) -> int:
     next(updates)  # from here on nothing is missed
     started = client.act(socket, "rehearse", ANSWER_S)
     steps: list[dict[str, Any]] = []
-    cancelled = False
+    cancelled, bad = False, None
     for update in updates:
         name, fields = update["document"].get("event_type"), update["document"].get("fields", {})
         if name == "step_rehearsed":
@@ -49,17 +49,16 @@ def _rehearse(socket: str, paint: Paint, *, as_json: bool) -> int:
             if not as_json:
                 print(_line(fields, paint), flush=True)
         elif name in {"rehearsal_finished", "rehearsal_cancelled"} and fields["rehearsal"] == started["rehearsal"]:
-            cancelled = name == "rehearsal_cancelled"
+            cancelled, bad = name == "rehearsal_cancelled", fields.get("not_proven")
             break
-    bad = [step for step in steps if step["state"] != PROVEN]
     if as_json:
         print(json.dumps({**started, "cancelled": cancelled, "results": steps}))
     elif cancelled:
         print("called off: something more important is under way; see upsctl status")
     elif bad:
-        print(f"{len(bad)} of {started['steps']} steps not proven: {plain(', '.join(step['step'] for step in bad))}")
+        print(f"{len(bad.split(', '))} of {started['steps']} steps are not proven: {plain(bad)}")
     else:
-        print(f"all {started['steps']} steps proven; nothing was changed")
+        print(f"all {started['steps']} steps are proven; nothing was changed")
     return FAILED if bad or cancelled else OK
 
 

@@ -18,6 +18,10 @@ class RackError(Exception):
     """A machine of the rack, or the way to it, did not do what was asked."""
 
 
+class CommandError(RackError):
+    """The machine was reached and let us in, and the command failed there."""
+
+
 @dataclass(frozen=True, slots=True)
 class Node:
     """A Kubernetes node, as far as a shutdown cares."""

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import asyncssh
 
-from upsd.domain.rack import PortAnswer, RackError
+from upsd.domain.rack import CommandError, PortAnswer, RackError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -219,7 +219,7 @@ class SshHost:
         if ended.exit_status:
             why = f"killed by SIG{ended.exit_signal[0]}" if ended.exit_signal else f"exit code {ended.exit_status}"
             complaint = next((f": {line}" for line in str(ended.stderr).splitlines() if line.strip()), "")
-            raise RackError(f"{self._label}: `{command}` failed ({why}){complaint}")
+            raise CommandError(f"{self._label}: `{command}` failed ({why}){complaint}")
         return str(ended.stdout)
 
 

@@ -7,7 +7,7 @@ import shlex
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from upsd.domain.rack import RackError
+from upsd.domain.rack import CommandError, RackError
 from upsd.shutdown.engine import Outcome
 from upsd.shutdown.steps.persist import persist
 
@@ -47,6 +47,8 @@ class RemoteMachine:
                     await self.host.run(self.rehearse_command)
                 else:
                     await self.host.run_unforced(check_of(self.poweroff_command))
+        except CommandError as error:
+            raise RackError(f"logged in, and may not power it off: {error}; see config/worker/sudoers") from error
         except TimeoutError:
             raise RackError(f"took the connection and did not answer within {_ANSWER_S:.0f} s") from None
 
