@@ -115,7 +115,7 @@ def _ready(readiness: dict[str, Any] | None, paint: Paint) -> list[str]:
         )
         return _row("Ready", words, lambda text: paint(text, "green"))
     first, *more = readiness["because"]
-    words = f"NO: {plain(first)}" + (f"; and {len(more)} more reasons" if more else "")
+    words = f"NO: {plain(first)}" + (f"; and {len(more)} more" if more else "")
     return _row("Ready", words, lambda text: paint(text, "red"))
 
 
