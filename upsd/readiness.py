@@ -104,7 +104,7 @@ class ReadinessKeeper:
 
     def learn(self, purpose: PlanPurpose, progress: StepProgress) -> None:
         """Note how a step of a shutdown or of a rehearsal ended."""
-        fingerprint = self._fingerprints[progress.step.id]
+        fingerprint = self._fingerprints.get(progress.step.id, "")
         self._ledger = noted(self._ledger, progress, HOW[purpose], self._today(), fingerprint)
         self._save_ledger()
 
@@ -120,20 +120,18 @@ class ReadinessKeeper:
         same = self._verdict and self._verdict.armed == self.armed
         if nothing_known or (busy and same):
             return self._verdict
-        before, self._verdict = (
-            self._verdict,
-            judge(
-                self._standing(),
-                now=self._today(),
-                valid_for_s=self._rules.valid_for_s,
-                spare_s=self._spare_s,
-                armed=self.armed,
-                troubles=troubles,
-            ),
+        verdict = judge(
+            self._standing(),
+            now=self._today(),
+            valid_for_s=self._rules.valid_for_s,
+            spare_s=self._spare_s,
+            armed=self.armed,
+            troubles=troubles,
         )
-        if before is None or _gist(before) != _gist(self._verdict):
-            self._tell(self._verdict)
-        return self._verdict
+        if self._verdict is None or _gist(self._verdict) != _gist(verdict):
+            self._tell(verdict)
+        self._verdict = verdict
+        return verdict
 
     async def keep_rehearsing(self) -> None:
         """Rehearse whenever it is due and nothing is in the way, until cancelled."""

@@ -226,7 +226,7 @@ class Supervisor:
     def _withhold(self, reason: str, now: float) -> None:
         if now - self._withheld_at >= _WITHHELD_AGAIN_S:
             self._withheld_at = now
-            self._emit(Event("shutdown_withheld", Severity.CRITICAL, {"reason": reason, "remedy": "upsctl arm"}))
+            self._emit(Event("shutdown_withheld", Severity.CRITICAL, {"reason": reason}))
 
     def _settle_unfinished(self, unfinished: Unfinished, now: float) -> None:
         """Act on what the journal left open, but never without a live reading that confirms it."""

@@ -105,10 +105,11 @@ def due_at(ledger: Ledger, plan: Plan, fingerprints: Mapping[str, str], every_s:
     """
     if not any(mark.how is How.REHEARSED for entry in ledger.entries.values() for mark in _marks(entry)):
         return None
-    tried = [
-        max((mark.at for mark in _marks(ledger.of(step.id)) if mark.fingerprint == fingerprints[step.id]), default=None)
-        for step in plan.steps
-    ]
+    tried: list[datetime | None] = []
+    for step in plan.steps:
+        fingerprint = fingerprints.get(step.id, "")
+        at = [mark.at for mark in _marks(ledger.of(step.id)) if mark.fingerprint == fingerprint]
+        tried.append(max(at, default=None))
     known = [at for at in tried if at is not None]
     if len(known) < len(tried):
         return datetime.min.replace(tzinfo=UTC)

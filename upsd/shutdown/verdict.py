@@ -40,7 +40,7 @@ def standing(plan: Plan, ledger: Ledger, fingerprints: Mapping[str, str]) -> Sta
     proven: dict[str, Mark] = {}
     failed: dict[str, Mark] = {}
     for step in plan.steps:
-        entry, fingerprint = ledger.of(step.id), fingerprints[step.id]
+        entry, fingerprint = ledger.of(step.id), fingerprints.get(step.id, "")
         if failure := entry.failed(fingerprint):
             failed[step.id] = failure
         elif proof := entry.proven(fingerprint):
