@@ -161,15 +161,22 @@ class ReadinessKeeper:
             )
         uid = request["uid"]
         arming = Arming(uid if isinstance(uid, int) else None, self._today().isoformat(), self._fingerprint())
-        await self._write_arming(arming)
+        why_not = await self._write_arming(arming)
+        # Whatever the disk does, it must not keep the rack from being saved.
+        self._arming = arming
+        self._arming_trouble = (
+            why_not and f"armed, but only until the next restart: {why_not}; then run upsctl arm again"
+        )
         self._emit(Event("armed", Severity.WARNING, {"uid": arming.uid, "unproven": ", ".join(unproven) or None}))
         self._changed()
-        return {"armed": True, "unproven": list(unproven)}
+        return {"armed": True, "unproven": list(unproven), "trouble": self._arming_trouble}
 
     async def _act_disarm(self, request: Mapping[str, Json]) -> Json:
         if request.get("yes") is not True:
             raise ActError("then no outage starts a shutdown; say that you mean it with --yes")
-        await self._write_arming(None)
+        if why_not := await self._write_arming(None):
+            raise ActError(f"still armed: {why_not}")
+        self._arming, self._arming_trouble = None, None
         uid = request["uid"]
         self._emit(Event("disarmed", Severity.CRITICAL, {"uid": uid if isinstance(uid, int) else None}))
         self._changed()
@@ -198,18 +205,16 @@ class ReadinessKeeper:
         fields = {"ready": verdict.ready, "armed": verdict.armed, "because": "; ".join(verdict.because) or None}
         self._emit(Event("readiness_changed", Severity.INFO if verdict.ready else Severity.WARNING, fields))
 
-    async def _write_arming(self, arming: Arming | None) -> None:
+    async def _write_arming(self, arming: Arming | None) -> str | None:
+        """Write it, or take it away; why that failed."""
         work = partial(records.save_arming, self._directory, arming)
         try:
             async with asyncio.timeout(_WRITE_S):
                 await asyncio.get_running_loop().run_in_executor(None, work)
         except (OSError, TimeoutError) as error:
-            path, why, armed = self._directory / records.ARMED_FILE, str(error), "still" if self.armed else "not"
-            raise ActError(
-                f"{path} can't be changed ({why or 'the disk hangs'}), so upsd is {armed} armed; see that"
-                " state_directory is there and the daemon's own"
-            ) from error
-        self._arming, self._arming_trouble = arming, None
+            path, why = self._directory / records.ARMED_FILE, str(error) or "the disk hangs"
+            return f"{path} can't be changed ({why}); see that state_directory is there and the daemon's own"
+        return None
 
     def _save_ledger(self) -> None:
         """Write it, unless that is under way; what was learned meanwhile is written after it."""

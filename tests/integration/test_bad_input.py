@@ -266,6 +266,8 @@ async def _read_only_disk(directory: Path) -> None:
     async with scene(directory, SMALL_BATTERY | {"UPSD_STATE_DIRECTORY": "/sys"}) as played:
         await played.start_daemon()
         await played.on_line()
+        code, said = await played.upsctl("arm", "--unproven")
+        assert (code, "armed, but only until the next restart: /sys/armed.json" in said) == (0, True), said
         await played.cut_mains()
         await played.heard("journal_failed")
         await played.says("/sys/journal.jsonl")

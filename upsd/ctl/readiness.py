@@ -26,10 +26,12 @@ def run(options: Namespace, socket: str, paint: Paint) -> int:
         case "rehearse":
             return _rehearse(socket, paint, as_json=options.json)
         case "arm":
-            unproven = client.act(socket, "arm", ANSWER_S, unproven=options.unproven)["unproven"]
+            answer = client.act(socket, "arm", ANSWER_S, unproven=options.unproven)
             print("armed: an outage starts the shutdown, as late as it is safe")
-            if unproven:
-                print(f"not proven: {plain(', '.join(unproven))}")
+            if answer["unproven"]:
+                print(f"not proven: {plain(', '.join(answer['unproven']))}")
+            if answer["trouble"]:
+                print(plain(answer["trouble"]))
             return OK
     client.act(socket, "disarm", ANSWER_S, yes=options.yes)
     print("NOT ARMED: no outage starts a shutdown; a shutdown that has begun goes on")
