@@ -217,7 +217,7 @@ class Daemon:
         self._supervisor.readiness = self._readiness.look(self._troubles())
 
     def _refresh(self) -> None:
-        self._look()
+        self._supervisor.readiness = self._readiness.look(self._troubles())
         self._surfaces.refresh()
 
     def _show(self) -> None:

@@ -156,6 +156,12 @@ class SshSettings(Section):
     connect_timeout: Duration = 5.0
 
 
+def _not_the_power_off(command: str | None, info: ValidationInfo) -> str | None:
+    if command is not None and command == info.data.get("poweroff_command"):
+        raise ValueError("is the power-off itself, which a rehearsal must never run; write sudo -n -l, or remove it")
+    return command
+
+
 class WorkerSettings(Section):
     """One worker node."""
 
@@ -168,6 +174,8 @@ class WorkerSettings(Section):
     rehearse_command: Text | None = Field(default=None, examples=["sudo -n -l systemctl poweroff"])  # None: derived
     poweroff_expected: Duration = 20.0
     poweroff_limit: Duration = 120.0
+
+    _rehearses_without_harm = field_validator("rehearse_command")(_not_the_power_off)
 
 
 class NasSettings(Section):
@@ -188,6 +196,8 @@ class NasSettings(Section):
     rehearse_command: Text | None = Field(default=None, examples=["sudo -n -l systemctl poweroff"])  # None: derived
     poweroff_expected: Duration = 40.0
     poweroff_limit: Duration = 120.0
+
+    _rehearses_without_harm = field_validator("rehearse_command")(_not_the_power_off)
 
     @field_validator("poweroff_command")
     @classmethod

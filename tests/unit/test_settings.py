@@ -181,6 +181,13 @@ def test_a_wrong_value_in_the_environment_is_reported_there(path: Path) -> None:
             "nas.poweroff_command: needs to know where to run; add host, the address of the NAS",
         ),
         (
+            '[nas]\nwatts = 18\nmount = "/mnt/nas"\nhost = "n"\npoweroff_command = "off"\nrehearse_command = "off"',
+            (
+                "nas.rehearse_command: is the power-off itself, which a rehearsal must never run;"
+                " write sudo -n -l, or remove it"
+            ),
+        ),
+        (
             '[ups]\nport = "/dev/ttyUSB0"',
             (
                 "ups.port: can't be used as it stands; "

@@ -39,18 +39,23 @@ class RemoteMachine:
         except TimeoutError:
             raise RackError(f"took the connection and did not answer within {_ANSWER_S:.0f} s") from None
 
-    async def check_power_off(self) -> None:
-        """Log in as the power-off would, and have its right to power off checked; nothing is powered off."""
+    async def check_power_off(self) -> str:
+        """Log in as the power-off would, and have its right to power off checked; what that has shown, for a person.
+
+        Nothing is powered off.
+        """
+        check = self.rehearse_command or check_of(self.poweroff_command)
         try:
             async with asyncio.timeout(_ANSWER_S):
                 if self.rehearse_command is not None:
-                    await self.host.run(self.rehearse_command)
+                    await self.host.run(check)
                 else:
-                    await self.host.run_unforced(check_of(self.poweroff_command))
+                    await self.host.run_unforced(check)
         except CommandError as error:
             raise RackError(f"logged in, and may not power it off: {error}; see config/worker/sudoers") from error
         except TimeoutError:
             raise RackError(f"took the connection and did not answer within {_ANSWER_S:.0f} s") from None
+        return f"logged in, and `{check}` says yes"
 
 
 def check_of(poweroff_command: str) -> str:
@@ -87,5 +92,4 @@ class RehearsePoweroff:
 
     async def __call__(self, step: Step, context: StepContext) -> Outcome:  # noqa: ARG002
         """Do the step."""
-        await self.machines[step.target].check_power_off()
-        return Outcome(detail="logged in, and may power it off")
+        return Outcome(detail=await self.machines[step.target].check_power_off())
