@@ -115,8 +115,9 @@ class ReadinessKeeper:
         """
         spare_s = self._supervisor.spare_s(asyncio.get_running_loop().time())
         self._spare_s = self._spare_s if spare_s is None else spare_s
-        nothing_known = self._spare_s is None and not troubles
-        busy = self._conductor.phase is not Phase.IDLE or self._supervisor.view.lost_at is not None
+        lost = self._supervisor.view.lost_at is not None
+        nothing_known = self._spare_s is None and not troubles and not lost
+        busy = self._conductor.phase is not Phase.IDLE or lost
         same = self._verdict and self._verdict.armed == self.armed
         if nothing_known or (busy and same):
             return self._verdict

@@ -184,7 +184,7 @@ class Supervisor:
             runtime=self.runtime(now) if self.view.reading else None,
             plan_expected_s=critical_path_s(plan, ended=ended),
             plan_minimum_s=critical_path_s(plan, forced=True, ended=ended),
-            starts_in_s=starts_in_s(supply, self._rules.trigger) if supply and self._conductor.may_start else None,
+            starts_in_s=starts_in_s(supply, self._rules.trigger) if supply and self._may_start else None,
             outage=self._conductor.outage,
             phase=self._conductor.phase.value,
             warnings=self.warnings,
@@ -222,6 +222,10 @@ class Supervisor:
         elif self._trigger.reason:
             unfinished, self._unfinished = self._unfinished, None
             self._conductor.start(self._trigger.reason, owed=unfinished.began if unfinished else ())
+
+    @property
+    def _may_start(self) -> bool:
+        return self._conductor.may_start and self._armed()
 
     def _withhold(self, reason: str, now: float) -> None:
         if now - self._withheld_at >= _WITHHELD_AGAIN_S:

@@ -411,6 +411,13 @@ async def test_a_rack_that_is_not_ready_says_so_on_one_line(board: StatusBoard) 
     assert result.out.splitlines()[-1] == "Ready     NO: NOT ARMED: run upsctl arm; and 1 more"
 
 
+async def test_in_an_outage_nobody_is_told_of_a_shutdown_that_does_not_start(board: StatusBoard) -> None:
+    """Then every minute counts, so it says what still helps."""
+    show(board, replace(NOT_READY, power=PowerState.ON_BATTERY, on_battery_s=30.0))
+    shown = " ".join((await upsctl("status")).out.split())
+    assert "Next NOT ARMED: no shutdown starts, until the battery is empty; run upsctl arm --unproven" in shown
+
+
 async def test_who_follows_events_of_a_daemon_that_is_not_armed_sees_that_first(board: StatusBoard) -> None:
     """Before any outage."""
     show(board, NOT_READY)

@@ -31,6 +31,7 @@ async def test_unarmed_it_tells_every_minute_what_it_would_have_done_and_does_no
         await asyncio.sleep(60.0 + 185.0)
         told = withheld(outage)
         assert outage.world.rack.did() == []
+        assert outage.supervisor.snapshot(asyncio.get_running_loop().time()).starts_in_s is None
     assert len(told) == 4
     assert {event.severity for event in told} == {Severity.CRITICAL}
     assert {event.fields["reason"] for event in told} == {"on-battery"}

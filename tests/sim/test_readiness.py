@@ -265,3 +265,12 @@ async def test_the_verdict_waits_for_the_ups_and_stays_as_it_was_in_an_outage(tm
         assert other.look() is before
 
     await racked(work, tmp_path)
+
+
+async def test_a_daemon_that_starts_in_an_outage_says_at_once_that_it_is_not_armed(tmp_path: Path) -> None:
+    """Nothing is known of a full battery then, and it does not matter."""
+    rack = Rack(tmp_path)
+    rack.outage.world.device.cut_mains()
+    async with living(rack.outage):
+        await asyncio.sleep(2.0)
+        assert rack.look().because[0] == NOT_ARMED

@@ -29,7 +29,9 @@ def test_a_ledger_outlives_the_daemon(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["ledger.json"]
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", '{"steps": {"a": {"proof": 1}}}', "\x00" * 64])
+@pytest.mark.parametrize(
+    "text", ["", "{", "[]", '{"steps": {"a": {"proof": 1}}}', "\x00" * 64, pytest.param("[" * 100_000, id="deep")]
+)
 def test_a_ledger_that_makes_no_sense_is_put_aside_and_told(tmp_path: Path, text: str) -> None:
     """What was in it may still help a person; nothing counts as proven by it."""
     (tmp_path / "ledger.json").write_text(text)
@@ -59,7 +61,9 @@ def test_only_a_file_that_is_not_there_means_not_armed(tmp_path: Path) -> None:
     save_arming(tmp_path, None)
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", "null", '"x"', json.dumps({"uid": 0})[:-3], "\xff"])
+@pytest.mark.parametrize(
+    "text", ["", "{", "[]", "null", '"x"', json.dumps({"uid": 0})[:-3], "\xff", pytest.param("[" * 100_000, id="deep")]
+)
 def test_a_torn_file_means_armed_and_says_so(tmp_path: Path, text: str) -> None:
     """In an outage a daemon that does nothing is worse than one that was disarmed and acts."""
     (tmp_path / "armed.json").write_bytes(text.encode("latin-1"))

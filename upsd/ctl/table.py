@@ -132,6 +132,8 @@ def _next(state: dict[str, Any], shutdown: dict[str, Any]) -> str:
     }
     if phase in under_way:
         return under_way[phase]
+    if state["on_battery_s"] is not None and not (state.get("readiness") or {}).get("armed", True):
+        return "NOT ARMED: no shutdown starts, until the battery is empty; run upsctl arm --unproven"
     if state["on_battery_s"] is not None:
         return _start((state["plan"] or {}).get("starts_in_s"))
     if power == "on_line":

@@ -37,7 +37,7 @@ def load_ledger(directory: Path) -> tuple[Ledger, str | None]:
             Ledger(),
             f"{path} can't be read ({error.strerror}), so no step counts as proven: mend that, and rehearse",
         )
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         aside = path.with_suffix(".bad")
         try:
             path.replace(aside)
@@ -62,7 +62,7 @@ def load_arming(directory: Path) -> tuple[Arming | None, str | None]:
         return Arming(**{name: found.get(name) for name in ("uid", "at", "fingerprint")}), None
     except FileNotFoundError:
         return None, None
-    except (OSError, ValueError, AttributeError) as error:
+    except (OSError, ValueError, AttributeError, RecursionError) as error:
         return Arming(), f"{path} can't be understood ({error}), so upsd takes itself for armed: run upsctl arm again"
 
 
