@@ -127,7 +127,7 @@ class ReadinessKeeper:
             valid_for_s=self._rules.valid_for_s,
             spare_s=self._spare_s,
             armed=self.armed,
-            troubles=troubles,
+            troubles=() if lost else troubles,  # those of an outage pass, and this verdict stays
         )
         if self._verdict is None or _gist(self._verdict) != _gist(verdict):
             self._tell(verdict)

@@ -273,4 +273,7 @@ async def test_a_daemon_that_starts_in_an_outage_says_at_once_that_it_is_not_arm
     rack.outage.world.device.cut_mains()
     async with living(rack.outage):
         await asyncio.sleep(2.0)
-        assert rack.look().because[0] == NOT_ARMED
+        found = rack.keeper.look(("the UPS sends without end",))
+        assert found
+        assert found.because[0] == NOT_ARMED
+        assert "the UPS sends without end" not in found.because
