@@ -98,6 +98,7 @@ class MemoryCluster:
         dead: nodes that are off, on which no pod ends.
         replicas: how many pods each controller (`namespace/name`) keeps, on nodes that take them.
         start_s: how long such a pod takes to be Ready.
+        dry_run: it judges as ever, and changes nothing.
     """
 
     acts: list[Act]
@@ -111,6 +112,11 @@ class MemoryCluster:
     replicas: dict[str, int] = field(default_factory=dict)
     start_s: float = 3.0
     started: int = 0
+    dry_run: bool = False
+
+    def rehearsed(self) -> MemoryCluster:
+        """The same nodes and pods, of which nothing is changed."""
+        return replace(self, dry_run=True)
 
     def add_node(self, name: str, *, ready: bool = True, unschedulable: bool = False) -> None:
         """Put a node in."""
@@ -157,6 +163,8 @@ class MemoryCluster:
         found = self.node_by_name[node]
         if found.unschedulable:
             return MARK in found.annotations
+        if self.dry_run:
+            return True
         self.node_by_name[node] = replace(found, unschedulable=True, annotations={MARK: outage})
         self.acts.append(Act(_now(), f"cordon {node}"))
         return True
@@ -165,8 +173,8 @@ class MemoryCluster:
         """Make the node schedulable if it carries our mark."""
         await self.faults.meet("uncordon")
         found = self.node_by_name[node]
-        if MARK not in found.annotations:
-            return False
+        if MARK not in found.annotations or self.dry_run:
+            return MARK in found.annotations
         self.node_by_name[node] = replace(found, unschedulable=False, annotations={})
         self.acts.append(Act(_now(), f"uncordon {node}"))
         return True
@@ -232,8 +240,8 @@ class MemoryCluster:
 
     def _terminate(self, how: str, pod: Pod, grace_s: int) -> bool:
         entry = self.pod_by_uid.get(pod.uid)
-        if entry is None:
-            return False
+        if entry is None or self.dry_run:
+            return entry is not None
         entry.ends_at = min(entry.ends_at, _now() + min(entry.stop_s, grace_s))
         self.acts.append(Act(_now(), f"{how} {pod.full_name} {grace_s}s"))
         return True
@@ -250,6 +258,7 @@ class MemoryHost:
         wakes: whether Wake-on-LAN switches it on.
         starts_with_power: whether it boots by itself when its outlet gets power.
         up_at: since when it answers, or until when it boots.
+        forced: whether its sshd runs the power-off, whatever is asked for.
     """
 
     name: str
@@ -257,6 +266,7 @@ class MemoryHost:
     poweroff_s: float = 5.0
     faults: Faults = field(default_factory=Faults)
     deaf: int = 0
+    forced: bool = False
     off_at: float = math.inf
     cluster: MemoryCluster | None = None
     boot_s: float = 20.0
@@ -282,6 +292,15 @@ class MemoryHost:
         elif math.isinf(self.off_at):
             self.off_at = _now() + self.poweroff_s
             asyncio.get_running_loop().call_at(self.off_at, self._went_off)
+        return ""
+
+    async def run_unforced(self, command: str) -> str:  # noqa: ARG002
+        """Take the command as one that changes nothing."""
+        await self.faults.meet("run_unforced")
+        if self.off:
+            raise RackError(f"{self.name}: no route to host")
+        if self.forced:
+            raise RackError(f"{self.name}: authorized_keys there has a forced command")
         return ""
 
     async def call_port(self) -> PortAnswer:
@@ -352,6 +371,14 @@ class MemoryStorage:
         await self.faults.meet("is_mounted")
         return self.mounted
 
+    def rehearsed(self) -> MemoryStorage:
+        """The same."""
+        return self
+
+    async def check_unmount(self) -> None:
+        """Say that it could be unmounted."""
+        await self.faults.meet("check_unmount")
+
     async def mount(self) -> None:
         """Mount it."""
         await self.faults.meet("mount")
@@ -372,6 +399,11 @@ class MemoryOutlets:
         self.acts.append(Act(_now(), f"cycle {off_after_s}s {restore_after_min}min"))
         return True
 
+    async def check_cycle(self) -> str:
+        """Say that it could be scheduled."""
+        await self.faults.meet("check_cycle")
+        return "the UPS answers"
+
 
 @dataclass(slots=True)
 class MemoryLocalHost:
@@ -384,6 +416,11 @@ class MemoryLocalHost:
         """Take the request."""
         await self.faults.meet("poweroff")
         self.acts.append(Act(_now(), f"poweroff {MASTER}"))
+
+    async def check_poweroff(self) -> str:
+        """Say that it would power off."""
+        await self.faults.meet("check_poweroff")
+        return "it would power off"
 
 
 @dataclass(slots=True)

@@ -63,6 +63,14 @@ class MemoryWorld:
         self.device.shutdown_and_restore(off_after_s, restore_after_min)
         return True
 
+    async def check_cycle(self) -> str:
+        """Ask the device how it is; fits `Outlets`."""
+        return await self.rack.outlets.check_cycle()
+
+    async def check_poweroff(self) -> str:
+        """Ask the master whether it would power off; fits `LocalHost`."""
+        return await self.rack.local_host.check_poweroff()
+
     async def poweroff(self) -> None:
         """Power the master off; fits `LocalHost`."""
         await self.rack.local_host.poweroff()

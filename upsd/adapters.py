@@ -108,7 +108,8 @@ def rack(
 
     def machine(found: WorkerSettings | NasSettings, poweroff_command: str) -> RemoteMachine:
         waker = WakeOnLan(found.mac, settings.recovery.wake_address) if found.mac else None
-        return RemoteMachine(_host(found, settings, identity), poweroff_command, waker)
+        host = _host(found, settings, identity)
+        return RemoteMachine(host, poweroff_command, waker, found.rehearse_command)
 
     machines = {worker.name: machine(worker, worker.poweroff_command) for worker in settings.workers}
     nas = settings.nas
@@ -157,6 +158,7 @@ def _storage(nas: NasSettings, settings: Settings, identity: SshIdentity | None)
         # A `sync` whose line is cut has perhaps not ended.
         remote=_host(nas, settings, identity, cut_is_error=True) if nas.host else None,
         remote_flush_command=nas.flush_command,
+        forced_is_safe=nas.rehearse_command is not None,
     )
 
 

@@ -34,7 +34,7 @@ Ask: TypeAlias = "Callable[[], Awaitable[Json]]"
 """Gives what is asked for; raises `ActError`."""
 
 Act: TypeAlias = "Callable[[Mapping[str, Json]], Awaitable[Json]]"
-"""Does what is commanded, by the request's arguments; raises `ActError`."""
+"""Does what is commanded, by the request's arguments and the `uid` of who commands it; raises `ActError`."""
 
 LINE_LIMIT = 64 * 1024
 CLIENT_LIMIT = 64
@@ -180,7 +180,7 @@ class ControlServer:
         if reason := self._may_act(uid):
             log.warning("command_refused", act=name, uid=uid, reason=reason)
             return _refusal(reason)
-        acting = asyncio.ensure_future(self._acts[name](request))
+        acting = asyncio.ensure_future(self._acts[name]({**request, "uid": uid}))
         self._acting.add(acting)
         acting.add_done_callback(self._acting.discard)
         try:

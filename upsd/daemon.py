@@ -32,14 +32,16 @@ from upsd.plan_acts import plan_acts
 from upsd.plan_document import plan_document
 from upsd.publish.mqtt import PublishError
 from upsd.rack.kubernetes import CORDON_MARK
+from upsd.readiness import ReadinessKeeper
 from upsd.settings import EXIT_CONFIG, SettingsError, load_settings
 from upsd.settings_advice import advise
-from upsd.shutdown.conductor import Conductor, Phase
+from upsd.shutdown.conductor import Conductor
 from upsd.shutdown.journal import FileJournal, JournalError
 from upsd.shutdown.learner import Learner
 from upsd.shutdown.missing import complaints, look_for
+from upsd.shutdown.phase import Phase
 from upsd.shutdown.records import is_over, replay, replay_lost_at
-from upsd.shutdown.steps import performers
+from upsd.shutdown.steps import performers, rehearsers
 from upsd.status import StatusBoard
 from upsd.supervisor import Supervisor
 from upsd.surfaces import Surfaces
@@ -114,11 +116,19 @@ class Daemon:
             identity=self._identity,
             battery=lambda: self._supervisor.battery_level(self._loop.time()),
         )
+        self._readiness = ReadinessKeeper(
+            settings.state_directory,
+            shapes.readiness_rules(settings),
+            emit=self._surfaces.emit,
+            changed=self._show,
+            today=partial(datetime.now, UTC),
+        )
         self._boot_id = boot_id = _boot_id()
         self._machines = rack.machines
         self._conductor = Conductor(
             shapes.rack_shape(settings),
             performers(rack),
+            rehearsers(rack),
             journal=self._journal,
             emit=self._surfaces.emit,
             changed=self._surfaces.show_shutdown,
@@ -131,8 +141,9 @@ class Daemon:
             name_outage=lambda: f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{uuid.uuid4().hex[:4]}",
             figures=lambda: self._supervisor.figures(self._loop.time()),
             settled=self._begin_filing,
+            learn=self._readiness.learn,
         )
-        self._conductor.journal_problem = self._journal.why_not() or self._found.trouble
+        self._conductor.recorder.problem = self._journal.why_not() or self._found.trouble
         self._filing: set[asyncio.Task[None]] = set()
         self._unfinished = replay(lines)
         if self._unfinished:
@@ -148,7 +159,10 @@ class Daemon:
             lost_at=replay_lost_at(lines, boot_id),
             boot_id=boot_id,
             now=self._loop.time(),
+            armed=lambda: self._readiness.armed,
         )
+        fingerprints = shapes.step_fingerprints(settings, self._conductor.plan)
+        self._readiness.follow(self._supervisor, self._conductor, fingerprints)
         self._surfaces.follow(self._supervisor, self._conductor)
         self._publisher, self._publisher_trouble = self._make_publisher()
         self._advice = advise(settings)
@@ -167,13 +181,15 @@ class Daemon:
             acts={
                 **ups_acts(self._operations),
                 **plan_acts(self._supervisor, self._conductor, self._surfaces.emit),
+                **self._readiness.acts(),
             },
             inquiries=outage_inquiries(settings.state_directory / _OUTAGES),
             may_act=partial(may_act, group=settings.control.operators),
-            refresh=self._surfaces.refresh,
+            refresh=self._refresh,
         )
         async with control, asyncio.TaskGroup() as group:
             tasks: dict[str, Callable[[], Awaitable[None]]] = {"readings": self._read, "ticks": self._tick}
+            tasks["rehearsals"] = self._readiness.keep_rehearsing
             tasks["missing"] = partial(look_for, self._conductor.missing, self._machines, self._surfaces.emit)
             if self._publisher:
                 tasks["mqtt"] = self._publisher.run
@@ -216,7 +232,7 @@ class Daemon:
             silent_in_s = self._supervisor.view.heard_at + self._settings.power.silence - self._loop.time()
             await asyncio.sleep(min(silent_in_s + _A_MOMENT_S, _LONGEST_TICK_S) if silent_in_s > 0 else _TICK_S)
             now = self._loop.time()
-            self._supervisor.warnings = self._warnings()
+            self._look()
             self._supervisor.tick(now, trouble=self._driver.trouble)
             if self._supervisor.view.silent:
                 self._surfaces.show_state()
@@ -224,6 +240,19 @@ class Daemon:
             if watchdog_s is not None and now - fed_at >= watchdog_s:
                 self._notifier.watchdog()
                 fed_at = now
+
+    def _look(self) -> None:
+        """See what a person should mend, and whether we are ready."""
+        self._supervisor.warnings = self._warnings()
+        self._supervisor.readiness = self._readiness.look(self._troubles())
+
+    def _refresh(self) -> None:
+        self._supervisor.readiness = self._readiness.look(self._troubles())
+        self._surfaces.refresh()
+
+    def _show(self) -> None:
+        self._look()
+        self._surfaces.show_state()
 
     async def _look_for_leftovers(self, cluster: KubernetesCluster) -> None:
         """Find nodes that carry our mark though the journal knows of no outage, and bring them back."""
@@ -238,7 +267,7 @@ class Daemon:
                 except RackError as error:
                     log.debug("leftovers_unknown", reason=str(error))
                 else:
-                    if marks and self._conductor.phase is Phase.IDLE:
+                    if marks and self._conductor.phase in {Phase.IDLE, Phase.REHEARSING}:
                         self._conductor.recover(marks[0])
                     return
             await asyncio.sleep(_LOOK_AGAIN_S)
@@ -259,20 +288,20 @@ class Daemon:
 
     async def _take_up_journal(self) -> None:
         """Tell what was found of the journal, and go on with it."""
-        found, problem = self._found, self._conductor.journal_problem
+        found, problem = self._found, self._conductor.recorder.problem
         contents = found.contents
         if problem:
             self._surfaces.emit(Event("journal_failed", Severity.CRITICAL, {"reason": problem}))
         if contents.damaged or found.aside:
             fields = {"lines": contents.damaged, "kept": str(found.aside) if found.aside else None}
             self._surfaces.emit(Event("journal_damaged", Severity.WARNING, fields))
-            self._conductor.note({"record": "damaged", "lines": contents.damaged})
+            self._conductor.recorder.note({"record": "damaged", "lines": contents.damaged})
         if contents.torn:
             self._surfaces.emit(Event("journal_torn"))
         if contents.lines and is_over(contents.lines, self._boot_id):
             await self._file_outage()
         elif contents.lines:
-            self._conductor.note({"record": "started"})
+            self._conductor.recorder.note({"record": "started"})
 
     def _begin_filing(self) -> None:
         filing = self._loop.create_task(self._file_outage(), name="file-outage")
@@ -303,16 +332,24 @@ class Daemon:
             log.critical("broker_not_configured", reason=str(error))
             return None, str(error)
 
-    def _warnings(self) -> tuple[str, ...]:
+    def _troubles(self) -> tuple[str, ...]:
+        """What would hinder a shutdown now."""
         found = [
             self._driver.trouble,
-            self._profile_trouble or self._profile_misfit(),
-            self._conductor.journal_problem,
+            self._conductor.recorder.problem,
             self._learner.trouble,
             self._found.aside
             and f"the journal was damaged, and is kept as {self._found.aside}: look after the disk, then remove it",
-            self._publisher_trouble or (self._publisher and self._publisher.trouble),
             *(self._identity.warnings() if self._identity else ()),
+        ]
+        return tuple(trouble for trouble in found if trouble)
+
+    def _warnings(self) -> tuple[str, ...]:
+        found = [
+            *self._readiness.warnings(),
+            *self._troubles(),
+            self._profile_trouble or self._profile_misfit(),
+            self._publisher_trouble or (self._publisher and self._publisher.trouble),
             *self._surfaces.complaints(),
             *complaints(self._conductor.missing, self._machines),
             *self._advice,

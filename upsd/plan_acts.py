@@ -18,7 +18,7 @@ from upsd.control import ActError
 from upsd.domain.plan import StepKind
 from upsd.domain.power import Event, Severity
 from upsd.shutdown.budget import critical_path_s
-from upsd.shutdown.conductor import Phase
+from upsd.shutdown.phase import Phase
 from upsd.shutdown.plan import point_of_no_return
 from upsd.shutdown.trigger import REQUESTED
 

@@ -52,6 +52,7 @@ __all__ = [
     "NasSettings",
     "PowerSettings",
     "RecoverySettings",
+    "RehearsalSettings",
     "Settings",
     "SettingsError",
     "SheddingSettings",
@@ -169,12 +170,26 @@ class MasterSettings(Section):
     poweroff_expected: Duration = 40.0
 
 
+class RehearsalSettings(Section):
+    """How the shutdown is proven without harm."""
+
+    automatic: bool = True
+    every: Duration = 7 * 86400.0
+    valid_for: Duration = 30 * 86400.0
+
+
 class SshSettings(Section):
     """How the other machines are reached."""
 
     key_file: Path = Path("/var/lib/upsd/ssh_key")  # or credential upsd_ssh_key
     known_hosts_file: Path = Path("/etc/upsd/known_hosts")
     connect_timeout: Duration = 5.0
+
+
+def _not_the_power_off(command: str | None, info: ValidationInfo) -> str | None:
+    if command is not None and command == info.data.get("poweroff_command"):
+        raise ValueError("is the power-off itself, which a rehearsal must never run; write sudo -n -l, or remove it")
+    return command
 
 
 class WorkerSettings(Section):
@@ -186,9 +201,12 @@ class WorkerSettings(Section):
     user: Text = "upsd"
     watts: Watts = Field(examples=[7])
     poweroff_command: Text = "sudo -n systemctl poweroff"
+    rehearse_command: Text | None = Field(default=None, examples=["sudo -n -l systemctl poweroff"])  # None: derived
     poweroff_expected: Duration = 20.0
     poweroff_limit: Duration = 120.0
     mac: MacAddress | None = Field(default=None, examples=["dc:a6:32:01:02:03"])  # None: it can't be woken
+
+    _rehearses_without_harm = field_validator("rehearse_command")(_not_the_power_off)
 
 
 class NasSettings(Section):
@@ -206,9 +224,12 @@ class NasSettings(Section):
     user: Text = "upsd"
     flush_command: Text = "sync"
     poweroff_command: Text | None = Field(default=None, examples=["sudo -n systemctl poweroff"])  # None: left running
+    rehearse_command: Text | None = Field(default=None, examples=["sudo -n -l systemctl poweroff"])  # None: derived
     poweroff_expected: Duration = 40.0
     poweroff_limit: Duration = 120.0
     mac: MacAddress | None = Field(default=None, examples=["dc:a6:32:01:02:14"])  # None: it can't be woken
+
+    _rehearses_without_harm = field_validator("rehearse_command")(_not_the_power_off)
 
     @field_validator("poweroff_command")
     @classmethod
@@ -281,6 +302,7 @@ class Settings(BaseSettings):
     battery: BatterySettings = BatterySettings()
     shutdown: ShutdownSettings = ShutdownSettings()
     recovery: RecoverySettings = RecoverySettings()
+    rehearsal: RehearsalSettings = RehearsalSettings()
     ssh: SshSettings = SshSettings()
     master: MasterSettings
     workers: tuple[WorkerSettings, ...] = ()

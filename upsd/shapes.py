@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from hashlib import sha256
 from typing import TYPE_CHECKING
 
+from upsd.domain.plan import StepKind
 from upsd.power import PowerRules
+from upsd.readiness import ReadinessRules
 from upsd.shutdown.plan import ClusterShape, HostShape, RackShape, RecoveryShape, StorageShape
 from upsd.shutdown.shedding import ShedGroup
 from upsd.shutdown.trigger import TriggerRules
@@ -12,6 +15,7 @@ from upsd.supervisor import SupervisorRules
 from upsd.ups.battery import BatteryFacts
 
 if TYPE_CHECKING:
+    from upsd.domain.plan import Plan, Step
     from upsd.domain.power import UpsIdentity
     from upsd.settings import KubernetesSettings, NasSettings, Settings
     from upsd.ups.profile import DeviceProfile
@@ -75,6 +79,12 @@ def supervisor_rules(settings: Settings) -> SupervisorRules:
     )
 
 
+def readiness_rules(settings: Settings) -> ReadinessRules:
+    """How long a proof counts, and when the next one is due."""
+    rehearsal = settings.rehearsal
+    return ReadinessRules(rehearsal.valid_for, rehearsal.every if rehearsal.automatic else None)
+
+
 def battery_facts(
     settings: Settings, identity: UpsIdentity | None, profile: DeviceProfile | None = None
 ) -> BatteryFacts:
@@ -95,6 +105,39 @@ def battery_facts(
         # The load of the bench was another one, so what was measured can only shorten it.
         after_low_s=_AFTER_LOW_S if measured_s is None else min(_AFTER_LOW_S, _SURE_SHARE * measured_s),
     )
+
+
+def step_fingerprints(settings: Settings, plan: Plan) -> dict[str, str]:
+    """Of each step of the plan, what changes if anything that it acts on or with is set to something else."""
+    ssh = {"key_file": settings.ssh.key_file, "known_hosts_file": settings.ssh.known_hosts_file}
+    machines: dict[str, object] = {
+        worker.name: (worker.host, worker.port, worker.user, worker.poweroff_command, ssh)
+        for worker in settings.workers
+    }
+    nas, ups = settings.nas, settings.ups
+    if nas:
+        machines[nas.name] = (nas.host, nas.port, nas.user, nas.poweroff_command, ssh)
+    mounted = nas and (nas.mount, nas.unmount_command)
+    cluster = settings.kubernetes and settings.kubernetes.kubeconfig
+    outlets = (ups.port, ups.serial, ups.model, ups.protocol, ups.ident, ups.outlet_off_delay, ups.outlet_restore_delay)
+
+    def acts_on(step: Step) -> object:
+        match step.kind:
+            case StepKind.POWEROFF | StepKind.CONFIRM_OFF:
+                return machines[step.target]
+            case StepKind.CORDON | StepKind.DRAIN:
+                return cluster
+            case StepKind.UNMOUNT:
+                return mounted
+            case StepKind.FLUSH:
+                return mounted, nas and (nas.host, nas.port, nas.user, nas.flush_command, ssh)
+            case StepKind.OUTLET_CYCLE:
+                return outlets
+            case StepKind.HOST_POWEROFF:
+                return settings.master.poweroff_command
+        return None
+
+    return {step.id: sha256(repr(acts_on(step)).encode()).hexdigest()[:12] for step in plan.steps}
 
 
 def _cluster_shape(kubernetes: KubernetesSettings) -> ClusterShape:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from upsd.domain.plan import Evidence, StepProgress
     from upsd.domain.power import Reading, RuntimeEstimate, UpsIdentity
+    from upsd.domain.readiness import Readiness
 
 Json: TypeAlias = "str | int | float | bool | Sequence[Json] | Mapping[str, Json] | None"
 Document: TypeAlias = "dict[str, Json]"
@@ -39,8 +40,8 @@ STATE_PAUSE_S = 0.5
 class Snapshot:
     """Everything that is known at one moment; `None` is not known, or does not apply now.
 
-    `starts_in_s` is how long the shutdown can still wait; `phase` is one of idle, shedding, shutting-down,
-    aborting, recovering and finished; `test_result` is how the last battery test of ours ended, in NUT's words.
+    `starts_in_s` is how long the shutdown can still wait; `phase` is one of idle, shedding, shutting-down, aborting,
+    recovering, rehearsing and finished; `test_result` is how the last battery test of ours ended, in NUT's words.
     """
 
     ups: str
@@ -56,6 +57,7 @@ class Snapshot:
     outage: str | None = None
     phase: str = "idle"
     warnings: tuple[str, ...] = ()
+    readiness: Readiness | None = None
     test_result: str | None = None
 
 
@@ -93,6 +95,7 @@ def state_document(snapshot: Snapshot, *, at: str | None, now: float) -> Documen
         "outage": snapshot.outage,
         "phase": snapshot.phase,
         "warnings": list(snapshot.warnings),
+        "readiness": _readiness(snapshot.readiness),
     }
 
 
@@ -328,6 +331,19 @@ def _runtime(runtime: RuntimeEstimate | None) -> Document | None:
         "low_s": _seconds(runtime.low_s),
         "high_s": _seconds(runtime.high_s),
         "source": runtime.source,
+    }
+
+
+def _readiness(readiness: Readiness | None) -> Document | None:
+    if readiness is None:
+        return None
+    return {
+        "ready": readiness.ready,
+        "because": list(readiness.because),
+        "armed": readiness.armed,
+        "proven_steps": readiness.proven_steps,
+        "of": readiness.of,
+        "oldest_proof": readiness.oldest_proof,
     }
 
 

@@ -10,20 +10,31 @@ import math
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from upsd.domain.power import Event, Severity
 from upsd.power import PowerView, mains_lost, observe, tick
 from upsd.shutdown import shedding
 from upsd.shutdown.budget import critical_path_s
-from upsd.shutdown.conductor import Phase
 from upsd.shutdown.floor import BatteryLevel, floor_s
+from upsd.shutdown.phase import Phase
 from upsd.shutdown.shedding import Shedding
-from upsd.shutdown.trigger import REQUESTED, Supply, Trigger, evaluate, holding, last_lines, starts_in_s
+from upsd.shutdown.trigger import (
+    REQUESTED,
+    Supply,
+    Trigger,
+    evaluate,
+    holding,
+    last_lines,
+    latest_start_in_s,
+    starts_in_s,
+)
 from upsd.status import Snapshot
 from upsd.ups import battery
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from upsd.domain.power import Event, Reading, RuntimeEstimate, Scalar, UpsIdentity
+    from upsd.domain.power import Reading, RuntimeEstimate, Scalar, UpsIdentity
+    from upsd.domain.readiness import Readiness
     from upsd.power import PowerRules
     from upsd.shutdown.conductor import Conductor
     from upsd.shutdown.records import Unfinished
@@ -33,6 +44,7 @@ if TYPE_CHECKING:
 
 # A shutdown that passed its point of no return before we were restarted goes on after this, with or without a reading.
 _RESUME_BLIND_S = 10.0
+_WITHHELD_AGAIN_S = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +70,7 @@ class Supervisor:
         lost_at: since when the mains is away, if a run of the daemon before this one has seen it go (loop time).
         boot_id: of this boot.
         now: loop time at the start.
+        armed: whether a trigger may start a shutdown.
     """
 
     def __init__(
@@ -71,6 +84,7 @@ class Supervisor:
         lost_at: float | None,
         boot_id: str,
         now: float,
+        armed: Callable[[], bool] = lambda: True,
     ) -> None:
         self._rules = rules
         self._conductor = conductor
@@ -80,6 +94,8 @@ class Supervisor:
         self._lost_before = lost_at
         self._boot_id = boot_id
         self._started_at = now
+        self._armed = armed
+        self._withheld_at = -math.inf
         self._trigger, self._shedding = Trigger(), Shedding()
         self._charge = battery.Charge(at=now)
         self._ends = (-math.inf, -math.inf)
@@ -90,6 +106,7 @@ class Supervisor:
         self.identity: UpsIdentity | None = None
         self._known: tuple[UpsIdentity | None, BatteryFacts] | None = None
         self.warnings: tuple[str, ...] = ()
+        self.readiness: Readiness | None = None
         self.test_result: str | None = None
 
     def hear(self, reading: Reading) -> None:
@@ -109,6 +126,8 @@ class Supervisor:
         self._follow(reading.at, events)
         if self.view.on_mains:
             self._conductor.mains_back()
+        elif self.view.lost_at is not None:
+            self._conductor.mains_away()
 
     def _take_up(self, reading: Reading) -> None:
         """Go on with an outage that an earlier run of the daemon saw begin, if there still is one."""
@@ -117,6 +136,11 @@ class Supervisor:
             self._charge = replace(self._charge, at=self._lost_before)
         elif self._lost_before is not None:
             self._conductor.note_supply(None)
+
+    @property
+    def armed(self) -> bool:
+        """Whether a trigger may start a shutdown."""
+        return self._armed()
 
     def expect_test(self, until: float) -> None:
         """Until then (loop time) the UPS may live on its battery because we have it tested."""
@@ -199,10 +223,11 @@ class Supervisor:
             plan_expected_s=critical_path_s(plan, ended=ended),
             plan_minimum_s=critical_path_s(plan, forced=True, ended=ended),
             plan_evidence=plan.evidence,
-            starts_in_s=starts_in_s(supply, self._triggers) if supply and self._conductor.may_start else None,
+            starts_in_s=starts_in_s(supply, self._triggers) if supply and self._may_start else None,
             outage=self._conductor.outage,
             phase=self._conductor.phase.value,
             warnings=self.warnings,
+            readiness=self.readiness,
             test_result=self.test_result,
         )
 
@@ -217,6 +242,17 @@ class Supervisor:
             figures["battery_charge"] = self.view.reading.charge_percent
         return {name: figure for name, figure in figures.items() if figure is not None}
 
+    def spare_s(self, now: float) -> float | None:
+        """How much longer the battery surely lasts than the shutdown needs, with its reserve and margin.
+
+        As if the mains went now; `None` if it is not known to be there.
+        """
+        if not self.view.on_mains:
+            return None
+        need_s = critical_path_s(self._conductor.plan)
+        supply = Supply(on_battery_s=0.0, low_s=self.runtime(now).low_s, need_s=need_s)
+        return latest_start_in_s(supply, self._rules.trigger)
+
     def _follow(self, now: float, events: tuple[Event, ...]) -> None:
         for event in events:
             self._emit(event)
@@ -228,12 +264,17 @@ class Supervisor:
     def _pull_trigger(self, now: float) -> None:
         supply = self._supply(now)
         if supply is None or not self._conductor.may_start:
-            self._trigger, self._shedding = Trigger(), Shedding()
+            self._trigger, self._shedding, self._withheld_at = Trigger(), Shedding(), -math.inf
             return
         self._trigger = evaluate(supply, self._triggers, self._trigger)
-        if self._trigger.reason:
+        if self._trigger.reason and not self._armed():
+            self._withhold(self._trigger.reason, now)
+        elif self._trigger.reason:
             self._start(self._trigger.reason)
-            return
+        elif self._armed():
+            self._shed_what_is_due(supply)
+
+    def _shed_what_is_due(self, supply: Supply) -> None:
         gone = self._conductor.shedding
         self._shedding = shedding.evaluate(self._rules.shedding, supply, self._shedding, gone)
         if due := self._shedding.due:
@@ -247,6 +288,15 @@ class Supervisor:
     @property
     def _triggers(self) -> TriggerRules:
         return last_lines(self._rules.trigger) if self._held_back else self._rules.trigger
+
+    @property
+    def _may_start(self) -> bool:
+        return self._conductor.may_start and self._armed()
+
+    def _withhold(self, reason: str, now: float) -> None:
+        if now - self._withheld_at >= _WITHHELD_AGAIN_S:
+            self._withheld_at = now
+            self._emit(Event("shutdown_withheld", Severity.CRITICAL, {"reason": reason}))
 
     def _settle_unfinished(self, unfinished: Unfinished, now: float) -> None:
         """Act on what the journal left open, but never without a live reading that confirms it.

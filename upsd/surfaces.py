@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING
 import structlog
 
 from upsd.domain.power import Severity
-from upsd.shutdown.conductor import Phase
+from upsd.shutdown.phase import Phase
 from upsd.status import shutdown_document, state_document
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from upsd.domain.power import Event, PowerState, Reading
+    from upsd.domain.power import Event
     from upsd.notify import Notifier
     from upsd.shutdown.conductor import Conductor
     from upsd.status import Document, StatusBoard
@@ -41,7 +41,7 @@ class Surfaces:
         self._date = date
         self._loop = asyncio.get_running_loop()
         self._shown_at = -_QUIET_STATE_S
-        self._shown: tuple[PowerState, Phase, Reading | None, tuple[str, ...], str | None] | None = None
+        self._shown: tuple[object, ...] | None = None
 
     def follow(self, supervisor: Supervisor, conductor: Conductor) -> None:
         """Show these from now on; to be called before anything is shown."""
@@ -56,12 +56,16 @@ class Surfaces:
         """Tell the followers how everything is, when that is something new, and now and then."""
         now, supervisor = self._loop.time(), self._supervisor
         view, phase = supervisor.view, self._conductor.phase
-        shown = (view.state, phase, view.reading, supervisor.warnings, supervisor.test_result)
+        shown = (
+            *(view.state, phase, supervisor.armed),
+            *(view.reading, supervisor.warnings, supervisor.test_result, supervisor.readiness),
+        )
         busy = view.lost_at is not None or phase is not Phase.IDLE
         if not busy and shown == self._shown and now - self._shown_at < _QUIET_STATE_S:
             return
-        if self._shown is None or shown[:2] != self._shown[:2]:
-            self._notifier.status(f"{view.state.value.replace('_', ' ')}, {phase.value}")
+        if self._shown is None or shown[:3] != self._shown[:3]:
+            armed = "" if supervisor.armed else "NOT ARMED, "
+            self._notifier.status(f"{armed}{view.state.value.replace('_', ' ')}, {phase.value}")
         self._shown, self._shown_at = shown, now
         self.refresh()
         self._board.set_state(self._board.state)

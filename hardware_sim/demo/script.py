@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import shutil
+import sys
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -98,12 +99,22 @@ async def _play(directory: Path, console: Console, *, plain: bool) -> bool:
 async def _outage(rack: SimulatedRack, subscriber: Subscriber, tell: Callable[[str], None]) -> None:
     await subscriber.until(lambda: subscriber.state.get("power") == "on_line")
     tell("the daemon reads the UPS: on line")
+    tell(f"upsctl: {await _upsctl(rack, 'arm', '--unproven')}")
     await asyncio.sleep(_CALM_S)
     rack.device.cut_mains()
     tell("the mains is cut")
     await rack.outlets_cut.wait()
     tell("the UPS has cut its outlets")
     await asyncio.sleep(_AFTERMATH_S)
+
+
+async def _upsctl(rack: SimulatedRack, *arguments: str) -> str:
+    """The first line that it prints."""
+    command = ("-m", "upsd.ctl.main", *arguments, "--socket", str(rack.control_socket))
+    pipe, output = asyncio.subprocess.PIPE, asyncio.subprocess.STDOUT
+    process = await asyncio.create_subprocess_exec(sys.executable, *command, stdout=pipe, stderr=output)
+    printed, _ = await process.communicate()
+    return printed.decode().partition("\n")[0]
 
 
 @contextlib.asynccontextmanager

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from hardware_sim.machines.machine import SimulatedMachine
 
 POWEROFF_COMMAND = "sudo -n systemctl poweroff"
+CHECK_COMMAND = "sudo -n -l systemctl poweroff"
+"""What sudo answers to with yes, if it would let us power the machine off."""
 _HOST = "127.0.0.1"
 _ANSWER_S = 0.2
 """How long after a power-off was asked for sshd is stopped, which lets the answer through."""
@@ -27,12 +29,13 @@ _ANSWER_S = 0.2
 class SimulatedSshServer:
     """A real SSH server on a loopback port that stays the same, with a host key of its own.
 
-    It takes one public key, for any user, and knows a few commands: the power-off, `true`, and `sync`, or what
-    `commands` has instead. When its machine leaves the running state the port closes and lines are cut, as sshd is
-    among the first that a shutdown stops.
+    It takes one public key, for any user, and knows a few commands: the power-off, the check of the right to it,
+    `true`, and `sync`, or what `commands` has instead. When its machine leaves the running state the port closes and
+    lines are cut, as sshd is among the first that a shutdown stops.
 
     The faults can be switched at any time: `refuse_key`; `hang`, which accepts connections and never says a word;
-    `ignore_poweroff`, which says yes and does nothing.
+    `ignore_poweroff`, which says yes and does nothing. With `forced` the key is tied to the power-off, which runs
+    whatever is asked for.
     """
 
     def __init__(
@@ -46,10 +49,12 @@ class SimulatedSshServer:
         self.refuse_key = False
         self.hang = False
         self.ignore_poweroff = False
+        self.forced = False
         self.asked_to_power_off = 0
         self.commands_running = 0
         self._authorized_key = authorized_key
-        self._commands = {"true": _nothing, "sync": _nothing, POWEROFF_COMMAND: self._power_off, **(commands or {})}
+        self._commands = {"true": _nothing, "sync": _nothing, POWEROFF_COMMAND: self._power_off}
+        self._commands |= {CHECK_COMMAND: _nothing, **(commands or {})}
         self._host_key = asyncssh.generate_private_key("ssh-ed25519")
         self._place: socket.socket | None = None
         self._accepting: asyncio.Task[None] | None = None
@@ -132,7 +137,7 @@ class SimulatedSshServer:
         return key == self._authorized_key.convert_to_public() and not self.refuse_key
 
     async def _perform(self, process: asyncssh.SSHServerProcess[str]) -> None:
-        command = self._commands.get(process.command or "")
+        command = self._power_off if self.forced else self._commands.get(process.command or "")
         if command is None:
             process.stderr.write(f"sh: 1: {process.command}: not found\n")
             process.exit(127)
@@ -158,6 +163,16 @@ class SimulatedSshServer:
 class _Login(asyncssh.SSHServer):
     def __init__(self, server: SimulatedSshServer) -> None:
         self._server = server
+        self._connection: asyncssh.SSHServerConnection | None = None
+
+    def connection_made(self, conn: asyncssh.SSHServerConnection) -> None:
+        self._connection = conn
+
+    def auth_completed(self) -> None:
+        # As OpenSSH does; it names the options without their values.
+        options = "command" if self._server.forced else "agent-forwarding port-forwarding pty user-rc x11-forwarding"
+        if self._connection:
+            self._connection.send_debug(f"authorized_keys:1: key options: {options}")
 
     def public_key_auth_supported(self) -> bool:
         return True

@@ -111,6 +111,7 @@ class Process:
         self.conductor = Conductor(
             rack_shape(scenario),
             performers(rack),
+            {},  # nobody rehearses in an outage
             journal=Tether(self, self._journal),
             emit=self._emit,
             changed=lambda: None,

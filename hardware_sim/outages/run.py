@@ -21,7 +21,7 @@ from hardware_sim.outages.scenario import draw
 from hardware_sim.outages.world import World, ours
 from hardware_sim.virtual_time import VirtualTimeLoop
 from upsd.shutdown import files
-from upsd.shutdown.conductor import Phase
+from upsd.shutdown.phase import Phase
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Mapping
@@ -170,7 +170,11 @@ class Run:
         await asyncio.sleep(delay_s)
         while True:
             crash = self._crashes.pop(0) if self._crashes else None
-            await self._run_process(crash)
+            try:
+                await self._run_process(crash)
+            except Exception as error:
+                self.defects.append(f"the daemon died of {error!r}")
+                raise
             self.world.did("daemon killed")
             await asyncio.sleep(crash.restart_s if crash else 1.0)
 

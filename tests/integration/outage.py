@@ -13,6 +13,7 @@ from hardware_sim.kubernetes import PodTemplate, SimulatedCluster
 from hardware_sim.kubernetes.rack import MASTER, WORKERS
 from hardware_sim.machines import MachineState
 from hardware_sim.rack import SimulatedRack
+from tests.arming import arm
 from tests.integration.brokers import Broker, until
 from upsd.rack.kubernetes import CORDON_MARK
 
@@ -82,9 +83,14 @@ class Scene:
     moments: list[Moment] = field(default_factory=list)
 
     @property
-    def events(self) -> list[dict[str, Any]]:
+    def every_event(self) -> list[dict[str, Any]]:
         """Every event that the subscriber has received."""
         return [json.loads(payload) for payload in self.subscriber.payloads("/event")]
+
+    @property
+    def events(self) -> list[dict[str, Any]]:
+        """The same, but for the verdict on a rack that was never rehearsed, which comes some time after the start."""
+        return [event for event in self.every_event if event["event_type"] != "readiness_changed"]
 
     @property
     def event_names(self) -> list[str]:
@@ -206,7 +212,9 @@ class Scene:
 
     def _find(self, name: str, fields: Mapping[str, object]) -> list[dict[str, Any]]:
         return [
-            event for event in self.events if event["event_type"] == name and fields.items() <= event["fields"].items()
+            event
+            for event in self.every_event
+            if event["event_type"] == name and fields.items() <= event["fields"].items()
         ]
 
 
@@ -220,7 +228,7 @@ async def scene(
     authority: trustme.CA | None = None,
     login: tuple[str, str] | None = None,
 ) -> AsyncIterator[Scene]:
-    """A quick rack, a Mosquitto on its port and a subscriber to it; the daemon is not started yet.
+    """A quick rack, a Mosquitto on its port and a subscriber to it; the daemon is armed and not started yet.
 
     Args:
         directory: where everything goes; it is made.
@@ -241,6 +249,7 @@ async def scene(
         starts_daemon=False,
     )
     broker = Broker(directory / "broker", rack.mqtt_port, authority=authority, login=login)
+    arm(directory)
     try:
         await broker.start()
         async with broker.subscriber("upsd/#") as subscriber, rack:

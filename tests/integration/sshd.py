@@ -53,6 +53,11 @@ class OpenSshServer:
         }
         (directory / "sshd_config").write_text("".join(f"{key} {value}\n" for key, value in settings.items()))
 
+    def tie_key_to(self, command: str) -> None:
+        """Let the key run this command and no other, whatever is asked for, as people do it."""
+        path = self._directory / "authorized_keys"
+        path.write_text(f'restrict,command="{command}" {path.read_text()}')
+
     @property
     def known_hosts_line(self) -> str:
         """Its host key, as a line of a `known_hosts` file."""

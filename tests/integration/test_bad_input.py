@@ -218,7 +218,7 @@ async def _broker_drops(directory: Path) -> None:
         await played.heard("step_started", step="drain pi3")
         await relay.close()
         await played.broker.stop()
-        before = played.events
+        before = played.every_event
         await until(lambda: "unmount nas" in played.rack.daemon_log.read_text(), DEADLINE_S)
         status, text = await played.upsctl("status")
         assert status == 2
@@ -266,6 +266,8 @@ async def _read_only_disk(directory: Path) -> None:
     async with scene(directory, SMALL_BATTERY | {"UPSD_STATE_DIRECTORY": "/sys"}) as played:
         await played.start_daemon()
         await played.on_line()
+        code, said = await played.upsctl("arm", "--unproven")
+        assert (code, "armed, but only until the next restart: /sys/armed.json" in said) == (0, True), said
         await played.cut_mains()
         await played.heard("journal_failed")
         await played.says("/sys/journal.jsonl")

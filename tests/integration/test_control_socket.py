@@ -198,7 +198,7 @@ async def test_a_command_is_carried_out_with_its_arguments(operator: Operator, p
     async with client(path) as program:
         answer = await program.ask(b'{"act": "test", "seconds": 5}\n')
     assert answer == {"ok": True, "test": {"confirmed": True}}
-    assert operator.done == [{"act": "test", "seconds": 5}]
+    assert operator.done == [{"act": "test", "seconds": 5, "uid": os.getuid()}]
     assert operator.uids == [os.getuid()]
 
 

@@ -162,3 +162,25 @@ async def test_drain_refuses_what_it_was_not_told_to_lose(kubectl: Kubectl) -> N
     for flag in DRAIN:
         assert f"(use {flag} to override)" in output or f"(use {flag} to ignore)" in output
     assert apps_on(cluster, "pi4-a") == before
+
+
+async def test_a_dry_run_changes_nothing_for_kubectl_either(kubectl: Kubectl) -> None:
+    """It says of each command what it would have done, and the cluster is as it was."""
+    cluster = small_cluster()
+    async with SimulatedKubernetes(cluster) as api:
+        before, version = apps_on(cluster, "pi4-a"), cluster.store.version
+        pod = cluster.pod_of("nginx")["metadata"]["name"]
+        for command, said in (
+            (("cordon", "pi4-a"), "node/pi4-a cordoned (server dry run)"),
+            (("drain", "pi4-a", *DRAIN, "--timeout=20s"), "(server dry run)"),
+            (("delete", "pod", "--namespace", "web", pod, "--wait=false"), "deleted (server dry run)"),
+        ):
+            code, output = await kubectl.run(api, *command, "--dry-run=server")
+            assert code == 0, output
+            assert said in output
+        asked = [request for request in api.requests if request.method in {"PATCH", "POST", "DELETE"}]
+        assert {request.method for request in asked} >= {"PATCH", "DELETE"}
+        assert (apps_on(cluster, "pi4-a"), cluster.store.version) == (before, version)
+        assert not cluster.is_cordoned("pi4-a")
+        code, output = await kubectl.run(api, "delete", "pod", "--namespace", "web", pod, "--dry-run=client")
+        assert (code, cluster.store.version) == (0, version)

@@ -247,7 +247,7 @@ async def test_missing_rights_are_told_with_the_manifest_that_gives_them(
     api.faults.refuse(403, method="PATCH", path="/nodes/")
     with pytest.raises(RackError) as caught:
         await rack.cordon("pi4-a", "outage-1")
-    advice = "give the account the rights of the manifest in config/k3s/"
+    advice = "config/k3s/upsd-rbac.yaml grants that right; apply it, as its first lines say"
     assert str(caught.value) == f"the Kubernetes API at {api.url} answered 403 Forbidden to patch nodes: {advice}"
 
 
@@ -375,3 +375,44 @@ async def test_many_evictions_at_once_all_get_their_answer(tmp_path: Path) -> No
         answers = await asyncio.gather(*(rack.evict(pod) for pod in pods))
     assert answers.count(EvictionAnswer.NOT_NOW) == 1
     assert answers.count(EvictionAnswer.ACCEPTED) == len(pods) - 1
+
+
+def changed(api: SimulatedKubernetes) -> tuple[int, bool, int]:
+    """What a change would show in: the version of the datastore, a cordon, pods that end."""
+    ending = sum(objects.is_terminating(pod) for pod in api.cluster.store.items("pods"))
+    return api.cluster.store.version, api.cluster.is_cordoned("pi4-a"), ending
+
+
+async def test_a_rehearsal_sends_the_very_requests_of_an_outage_and_changes_nothing(
+    api: SimulatedKubernetes, kubeconfig: Path
+) -> None:
+    """The same methods, paths and bodies, each marked as a dry run."""
+    before, seen = changed(api), []
+    adapter = KubernetesCluster(kubeconfig, TIMEOUT_S)
+    for cluster in (adapter.rehearsed(), adapter):
+        asked = len(api.requests)
+        pod = await pod_named(cluster, "nginx")
+        assert await cluster.cordon("pi4-a", "outage-1")
+        assert await cluster.evict(pod) is EvictionAnswer.ACCEPTED
+        await cluster.delete(pod, 5)
+        seen.append(api.requests[asked:])
+        if len(seen) == 1:
+            assert changed(api) == before
+    rehearsed, real = seen
+    assert [(request.method, request.path) for request in rehearsed] == [(r.method, r.path) for r in real]
+    for request in (request for request in rehearsed if request.method != "GET"):
+        options = request.body.get("deleteOptions", request.body)
+        assert "All" in (request.query.get("dryRun"), *options.get("dryRun", ()))
+    assert not any("dryRun" in str(request) for request in real)
+    assert changed(api) != before
+
+
+async def test_a_rehearsal_hears_of_budgets_and_missing_rights(api: SimulatedKubernetes, rack: Cluster) -> None:
+    """A dry run is judged as the real thing is."""
+    api.cluster.add_budget("data", "postgres", app="postgres")
+    rehearsed = rack.rehearsed()
+    assert await rehearsed.evict(await pod_named(rack, "postgres")) is EvictionAnswer.NOT_NOW
+    assert await rehearsed.evict(Pod("default", "nobody", "uid")) is EvictionAnswer.GONE
+    api.faults.refuse(403, method="DELETE")
+    with pytest.raises(RackError, match=r"403 Forbidden to delete pods: config/k3s/upsd-rbac\.yaml grants that right"):
+        await rehearsed.delete(Pod("default", "nobody", "uid"), 5)

@@ -177,7 +177,8 @@ async def _shut_down(directory: Path) -> None:
 async def _called_off(directory: Path) -> None:
     """Killed in between and started again: still wanted; then called off, and the cluster is as it was."""
     cluster = cluster_with_an_administrators_cordon()
-    async with scene(directory, {"UPSD_KUBERNETES__DRAIN_LIMIT": "60s"}, cluster=cluster) as played:
+    environment = {"UPSD_KUBERNETES__DRAIN_LIMIT": "60s", "UPSD_RECOVERY__WORKLOADS_LIMIT": "8s"}
+    async with scene(directory, environment, cluster=cluster) as played:
         await played.start_daemon()
         await played.on_line()
         watching = asyncio.create_task(played.upsctl("shutdown", "--yes"))
@@ -190,7 +191,8 @@ async def _called_off(directory: Path) -> None:
         await until(lambda: played.state.get("phase") == "shutting-down", DEADLINE_S)
         assert "upsctl abort would undo" in (await played.upsctl("status"))[1]
         code, said = await played.upsctl("abort")
-        assert (code, said.endswith("Everything is undone.")) == (0, True), said
+        assert code == 1
+        assert "Everything is undone, but not as many pods are Ready as before" in said  # pi3 takes none back
         assert played.cordoned() == {"pi3"}
         assert played.marked() == set()
         assert played.moments == []

@@ -4,7 +4,7 @@ import asyncio
 import os
 import stat
 import subprocess
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
@@ -38,6 +38,10 @@ class Remote:
         if self.problem:
             raise RackError(self.problem)
         return ""
+
+    async def run_unforced(self, command: str) -> str:
+        """Refuse, as where a forced command is in the way."""
+        raise RackError(f"{command} was not run")
 
     async def call_port(self) -> PortAnswer:
         """It is there."""
@@ -262,3 +266,36 @@ def test_the_names_are_those_of_systemd_escape(path: str) -> None:
     asked = [program("systemd-escape", "systemd"), "--path", "--suffix=mount", path]
     answer = subprocess.run(asked, check=True, capture_output=True, text=True, timeout=10)
     assert answer.stdout.strip() == UNITS[path]
+
+
+async def test_a_rehearsed_unmount_asks_systemd_whether_it_could_and_stops_nothing(bench: Bench) -> None:
+    """A mount that systemd does not know could not be stopped in an outage either."""
+    bench.program("systemctl", "echo LoadState=loaded; echo CanStop=yes")
+    await bench.nas().check_unmount()
+    bench.program("systemctl", "echo LoadState=not-found; echo CanStop=no")
+    with pytest.raises(RackError, match=r"systemd can't stop .*\.mount: .* needs a line in /etc/fstab or a mount unit"):
+        await bench.nas().check_unmount()
+    assert {call.split()[1] for call in bench.calls} == {"show"}
+
+
+async def test_a_rehearsed_command_of_ones_own_is_looked_for_and_sudo_is_asked(bench: Bench) -> None:
+    """Neither is run."""
+    bench.program("release", "exit 1")
+    await bench.nas(unmount_command=["release", "nas"]).check_unmount()
+    assert bench.calls == []
+    bench.program("sudo", "echo a password is required >&2; exit 1")
+    with pytest.raises(RackError, match="a password is required"):
+        await bench.nas(unmount_command=["sudo", "-n", "umount", "/mnt/nas"]).check_unmount()
+    assert bench.calls == ["sudo -n -l umount /mnt/nas"]
+    with pytest.raises(RackError, match="there is no program upsd-none"):
+        await bench.nas(unmount_command=["upsd-none"]).check_unmount()
+
+
+async def test_a_rehearsed_flush_runs_nothing_that_might_be_the_power_off(bench: Bench) -> None:
+    """Unless somebody has said that what is forced on the NAS knows the flush."""
+    remote = Remote()
+    with pytest.raises(RackError, match="sync was not run"):
+        await bench.nas(remote).rehearsed().flush()
+    assert remote.commands == []
+    await replace(bench.nas(remote), forced_is_safe=True).rehearsed().flush()
+    assert remote.commands == ["sync"]

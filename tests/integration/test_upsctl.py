@@ -18,6 +18,7 @@ from tests.integration.command_line import DEADLINE_S, ROOT, UPSCTL, Result, ups
 from upsd.control import ControlServer
 from upsd.domain.plan import Plan, PlanPurpose, Step, StepKind, StepProgress, StepState
 from upsd.domain.power import Event, PowerState, Reading, RuntimeEstimate, Severity, UpsIdentity
+from upsd.domain.readiness import Readiness
 from upsd.plan_document import plan_document
 from upsd.status import Snapshot, StatusBoard, shutdown_document, state_document
 
@@ -59,6 +60,7 @@ ON_LINE = Snapshot(
     outage=None,
     phase="idle",
     warnings=(),
+    readiness=Readiness(ready=True, because=(), armed=True, proven_steps=17, of=17, oldest_proof="2026-11-20"),
 )
 ON_BATTERY = replace(ON_LINE, power=PowerState.ON_BATTERY, on_battery_s=125.0, starts_in_s=660.0, outage="2026-11-23-1")
 
@@ -118,6 +120,7 @@ async def test_status_on_line_is_a_table_and_exit_status_0(board: StatusBoard) -
         "Runtime   38 min (at least 24 min, by our model)",
         "Plan      a shutdown takes 2 min 10 s (45 s when forced)",
         "Next      nothing: the rack runs on mains",
+        "Ready     yes: all 17 steps are proven, the oldest proof is of 2026-11-20",
     ]
 
 
@@ -403,3 +406,58 @@ async def test_status_needs_little_to_start() -> None:
     )
     out, _ = await process.communicate()
     assert out.decode().split() == []
+
+
+NOT_READY = replace(
+    ON_LINE,
+    readiness=Readiness(
+        ready=False,
+        because=("NOT ARMED: run upsctl arm", "3 steps are not proven (cordon and 2 more): run upsctl rehearse"),
+        armed=False,
+        proven_steps=14,
+        of=17,
+        oldest_proof="2026-11-20",
+    ),
+)
+
+
+async def test_a_rack_that_is_not_ready_says_so_on_one_line(board: StatusBoard) -> None:
+    """With the first reason, which says what to do; the rack is on line all the same."""
+    show(board, NOT_READY)
+    result = await upsctl("status")
+    assert (result.code, result.err) == (0, "")
+    assert result.out.splitlines()[-1] == "Ready     NO: NOT ARMED: run upsctl arm; and 1 more"
+
+
+async def test_in_an_outage_nobody_is_told_of_a_shutdown_that_does_not_start(board: StatusBoard) -> None:
+    """Then every minute counts, so it says what still helps."""
+    show(board, replace(NOT_READY, power=PowerState.ON_BATTERY, on_battery_s=30.0))
+    shown = " ".join((await upsctl("status")).out.split())
+    assert "Next NOT ARMED: no shutdown starts, until the battery is empty; run upsctl arm --unproven" in shown
+
+
+async def test_who_follows_events_of_a_daemon_that_is_not_armed_sees_that_first(board: StatusBoard) -> None:
+    """Before any outage."""
+    show(board, NOT_READY)
+    follower = await asyncio.create_subprocess_exec(*UPSCTL, "events", cwd=ROOT, stdout=asyncio.subprocess.PIPE)
+    assert follower.stdout
+    async with asyncio.timeout(DEADLINE_S):
+        line = await follower.stdout.readline()
+        follower.kill()
+        await follower.communicate()
+    assert line == b"2026-11-23T19:00:00Z  state     on line, idle, NOT ARMED\n"
+
+
+async def test_a_rehearsal_is_not_shown_as_an_outage(board: StatusBoard) -> None:
+    """Its steps are there, and nobody is frightened."""
+    show(board, replace(ON_LINE, phase="rehearsing"))
+    progress = StepProgress(step(1, StepKind.POWEROFF), StepState.RUNNING, started_at=99.0, deadline_at=130.0)
+    board.set_shutdown(
+        shutdown_document(
+            phase="rehearsing", outage=None, reason="rehearsal", progress=[progress], at=AT, now=100.0, committed=False
+        )
+    )
+    result = await upsctl("status")
+    assert result.code == 0
+    assert "rehearsing: nothing is changed" in result.out.splitlines()
+    assert "outage" not in result.out

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -110,7 +111,8 @@ async def test_an_outlet_cycle_says_whether_it_is_meant(ups: Ups) -> None:
     await upsctl("ups", "cycle")
     await upsctl("ups", "cycle", "--yes")
     assert [request["yes"] for request in ups.told] == [False, True]
-    assert ups.told[0] == {"act": "ups-cycle", "off_after_s": 180, "restore_after_min": 1, "yes": False}
+    asked = {"act": "ups-cycle", "off_after_s": 180, "restore_after_min": 1, "yes": False}
+    assert ups.told[0] == {**asked, "uid": os.getuid()}
 
 
 @pytest.mark.parametrize("option", ["--off-after", "--restore-after"])

@@ -8,20 +8,21 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from hardware_sim.memory_rack import MASTER, MemoryRack
-from upsd.shutdown.conductor import Conductor, Phase
+from upsd.shutdown.conductor import Conductor
 from upsd.shutdown.floor import AMPLE, BatteryLevel
 from upsd.shutdown.journal import JournalError
 from upsd.shutdown.plan import ClusterShape, HostShape, RackShape, StorageShape
 from upsd.shutdown.records import Unfinished, replay
-from upsd.shutdown.steps import Rack, RemoteMachine, performers
+from upsd.shutdown.steps import Rack, RemoteMachine, performers, rehearsers
 from upsd.shutdown.workloads import WorkloadMemory
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from upsd.domain.plan import StepState
+    from upsd.domain.plan import PlanPurpose, StepProgress, StepState
     from upsd.domain.power import Event, Scalar
     from upsd.shutdown.learner import Learner
+    from upsd.shutdown.phase import Phase
 
 CYCLE = "cycle 120s 1min"
 MASTER_OFF = f"poweroff {MASTER}"
@@ -77,6 +78,7 @@ class Daemon:
     events: list[Event] = field(default_factory=list)
     learner: Learner | None = None
     level: BatteryLevel = AMPLE
+    learn: Callable[[PlanPurpose, StepProgress], None] = lambda _purpose, _progress: None
     conductor: Conductor = field(init=False)
     _changed: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -101,6 +103,7 @@ class Daemon:
         self.conductor = Conductor(
             shape_of(self.rack),
             performers(parts),
+            rehearsers(parts),
             journal=self.journal,
             emit=self.events.append,
             changed=self._changed.set,
@@ -110,11 +113,15 @@ class Daemon:
             linger_s=60.0,
             learner=self.learner,
             closed=parts.workloads.forget,
+            learn=self._learn,
             name_outage=lambda: f"o{asyncio.get_running_loop().time():.0f}",
         )
 
     def _battery(self) -> float:
         return self.battery_end_at()
+
+    def _learn(self, purpose: PlanPurpose, progress: StepProgress) -> None:
+        self.learn(purpose, progress)
 
     async def until(self, condition: Callable[[], bool]) -> None:
         """Wait until something is so."""

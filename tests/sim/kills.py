@@ -196,6 +196,7 @@ async def _follow(scene: Scene, journal: FileJournal, life: _Life, until: Callab
     conductor = Conductor(
         SHAPE,
         performers(_rack(scene, life)),
+        {},
         journal=_MortalJournal(journal, scene.journal_path, life),
         emit=scene.events.append,
         changed=lambda: None,
@@ -226,7 +227,7 @@ async def _follow(scene: Scene, journal: FileJournal, life: _Life, until: Callab
     if lines and is_over(lines, scene.boot_id):
         await journal.hand_over(file)
     elif lines:
-        conductor.note({"record": "started"})
+        conductor.recorder.note({"record": "started"})
     while not until(conductor):
         supervisor.hear(_reading(scene, loop.time()))
         supervisor.tick(loop.time())

@@ -15,16 +15,17 @@ from upsd.power import PowerRules
 from upsd.shutdown.conductor import Conductor
 from upsd.shutdown.plan import ClusterShape, HostShape, RackShape, StorageShape
 from upsd.shutdown.records import replay, replay_lost_at
-from upsd.shutdown.steps import Rack, RemoteMachine, performers
+from upsd.shutdown.steps import Rack, RemoteMachine, performers, rehearsers
 from upsd.shutdown.trigger import TriggerRules
 from upsd.shutdown.workloads import WorkloadMemory
 from upsd.supervisor import Supervisor, SupervisorRules
 from upsd.ups.battery import BatteryFacts
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Coroutine, Mapping
+    from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 
     from hardware_sim.memory_world import MemoryWorld
+    from upsd.domain.plan import PlanPurpose, StepProgress
     from upsd.domain.power import Event, Scalar
     from upsd.shutdown.records import Unfinished
     from upsd.shutdown.shedding import ShedGroup
@@ -58,15 +59,17 @@ class Outage:
     lost_at: float | None = None
     boot_id: str = "boot"
     shedding: tuple[ShedGroup, ...] = ()
+    armed: bool = True
+    learn: Callable[[PlanPurpose, StepProgress], None] = lambda _purpose, _progress: None
     events: list[Event] = field(default_factory=list)
     journal: Notes = field(default_factory=Notes)
 
     def __post_init__(self) -> None:
         """Wire the rooms, as the daemon does."""
-        rack = self.world.rack
+        machines = self.world.rack
         shape = RackShape(
             master=HostShape(MASTER, 30.0, 90.0),
-            workers=tuple(HostShape(name, 10.0, 60.0, wakes=host.wakes) for name, host in rack.hosts.items()),
+            workers=tuple(HostShape(name, 10.0, 60.0, wakes=host.wakes) for name, host in machines.hosts.items()),
             cluster=ClusterShape(2.0, 20.0, 60.0, 5.0, 600.0),
             storage=StorageShape("nas", 5.0, 30.0, None),
             outlet_off_delay_s=90,
@@ -79,10 +82,11 @@ class Outage:
             local_host=self.world,
             battery=lambda: self.supervisor.battery_level(asyncio.get_running_loop().time()),
             machines={
-                name: RemoteMachine(host, "poweroff", host if host.wakes else None) for name, host in rack.hosts.items()
+                name: RemoteMachine(host, "poweroff", host if host.wakes else None)
+                for name, host in machines.hosts.items()
             },
-            cluster=rack.cluster,
-            storage=rack.storage,
+            cluster=machines.cluster,
+            storage=machines.storage,
             workloads=WorkloadMemory(self.unfinished.workloads if self.unfinished else None),
             going_off=set(
                 self.unfinished.going_off if self.unfinished and self.unfinished.boot_id == self.boot_id else ()
@@ -91,6 +95,7 @@ class Outage:
         self.conductor = Conductor(
             shape,
             performers(parts),
+            rehearsers(parts),
             journal=self.journal,
             emit=self.events.append,
             changed=lambda: None,
@@ -100,6 +105,7 @@ class Outage:
             linger_s=240.0,
             closed=parts.workloads.forget,
             name_outage=lambda: "outage-1",
+            learn=lambda purpose, progress: self.learn(purpose, progress),  # noqa: PLW0108  # a test sets it later
         )
         self.supervisor = Supervisor(
             SupervisorRules(
@@ -116,6 +122,7 @@ class Outage:
             lost_at=self.lost_at,
             boot_id=self.boot_id,
             now=asyncio.get_running_loop().time(),
+            armed=lambda: self.armed,
         )
 
     async def follow(self) -> None:

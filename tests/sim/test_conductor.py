@@ -17,7 +17,7 @@ from tests.sim.daemons import (
 from upsd.domain.plan import StepState
 from upsd.domain.power import Severity
 from upsd.shutdown.budget import critical_path_s
-from upsd.shutdown.conductor import Phase
+from upsd.shutdown.phase import Phase
 from upsd.shutdown.triage import LEFT_OUT_FIRST
 
 # a shutdown

@@ -13,13 +13,37 @@ from upsd.settings import load_settings
 if TYPE_CHECKING:
     from pathlib import Path
 
+    import pytest
+
 SETTINGS = '[master]\nname = "m"\nwatts = 20\npoweroff_command = ["true"]\n'
+
+
+def started(directory: Path) -> Daemon:
+    """A daemon that is wired and does not run."""
+    (directory / "upsd.toml").write_text(f'state_directory = "{directory}"\n{SETTINGS}', encoding="utf-8")
+    return Daemon(load_settings(directory / "upsd.toml", {}))
+
+
+async def test_systemd_and_the_first_warning_say_that_it_is_not_armed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Until it is; a daemon that was armed before is so from its start."""
+    said: list[str] = []
+    monkeypatch.setattr("upsd.notify.Notifier.status", lambda _, text: said.append(text))
+    daemon = started(tmp_path)
+    daemon._show()
+    assert said == ["NOT ARMED, unknown, idle"]
+    assert str(daemon.board.state["warnings"][0]).startswith("NOT ARMED")  # type: ignore[index]
+    await daemon._readiness.acts()["arm"]({"unproven": True, "uid": 0})
+    assert said == ["NOT ARMED, unknown, idle", "unknown, idle"]
+    assert "NOT ARMED" not in str(daemon.board.state["warnings"])
+    started(tmp_path)._show()
+    assert said[-1] == "unknown, idle"
 
 
 async def test_a_running_steps_time_goes_on_for_who_asks(tmp_path: Path) -> None:
     """A step that waits must not look as if the daemon hung."""
-    (tmp_path / "upsd.toml").write_text(f'state_directory = "{tmp_path}"\n{SETTINGS}', encoding="utf-8")
-    daemon = Daemon(load_settings(tmp_path / "upsd.toml", {}))
+    daemon = started(tmp_path)
     step = Step(
         id="announce",
         kind=StepKind.ANNOUNCE,

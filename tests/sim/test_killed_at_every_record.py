@@ -12,7 +12,7 @@ import pytest
 from hardware_sim.memory_rack import MASTER
 from tests.sim.daemons import CYCLE, MASTER_OFF
 from tests.sim.kills import NAS, SHAPE, WORKERS, Kill, Scene, live
-from upsd.shutdown.conductor import Phase
+from upsd.shutdown.phase import Phase
 from upsd.shutdown.plan import recovery_plan, shutdown_plan
 
 if TYPE_CHECKING:

@@ -17,7 +17,7 @@ from tests.sim.daemons import (
     assert_off_in_order,
 )
 from upsd.domain.plan import StepState
-from upsd.shutdown.conductor import Phase
+from upsd.shutdown.phase import Phase
 
 if TYPE_CHECKING:
     from collections.abc import Callable

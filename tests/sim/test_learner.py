@@ -11,8 +11,8 @@ from hardware_sim.memory_rack import MASTER, MemoryRack, memory_rack
 from tests.sim.daemons import Daemon
 from upsd.domain.plan import StepState
 from upsd.shutdown.budget import critical_path_s
-from upsd.shutdown.conductor import Phase
 from upsd.shutdown.learner import Learner, load
+from upsd.shutdown.phase import Phase
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -13,7 +13,7 @@ from hardware_sim.memory_world import MemoryWorld
 from tests.sim.outages import WORKERS, Outage, living, rules
 from upsd.control import ActError
 from upsd.plan_acts import plan_acts
-from upsd.shutdown.conductor import Phase
+from upsd.shutdown.phase import Phase
 from upsd.shutdown.records import replay
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from hardware_sim.memory_rack import MASTER
 from hardware_sim.memory_world import WORKLOAD, MemoryWorld
 from tests.sim.outages import AN_HOUR_S, WORKERS, Outage, living, rules, virtually
 from upsd.domain.plan import StepState
-from upsd.shutdown.conductor import Phase
+from upsd.shutdown.phase import Phase
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -10,8 +10,8 @@ import pytest
 from hardware_sim.memory_rack import MASTER
 from hardware_sim.memory_world import WORKLOAD, MemoryWorld
 from tests.sim.outages import AN_HOUR_S, WORKERS, Notes, Outage, living, rules, virtually
-from upsd.shutdown.conductor import Phase
 from upsd.shutdown.missing import complaints, look_for
+from upsd.shutdown.phase import Phase
 from upsd.shutdown.shedding import ShedGroup
 from upsd.shutdown.steps import RemoteMachine
 

@@ -149,6 +149,10 @@ class ScriptedHost:
         self.commands.append(command)
         return ""
 
+    async def run_unforced(self, command: str) -> str:
+        """Take the command and do nothing."""
+        return await self.run(command)
+
     async def call_port(self) -> PortAnswer:
         """What the script says."""
         answer = self.script[min(self.asked, len(self.script) - 1)]

@@ -12,7 +12,7 @@ import pytest
 from hardware_sim.memory_world import MemoryWorld
 from tests.sim.outages import Outage, rules
 from upsd.domain.power import Reading
-from upsd.shutdown.conductor import Phase
+from upsd.shutdown.phase import Phase
 from upsd.shutdown.records import replay, replay_lost_at
 
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hardware_sim.memory_world import MemoryWorld
 from hardware_sim.ups.battery import BatterySpec
 from tests.sim.outages import AN_HOUR_S, MASTER_W, WORKER_W, WORKERS, Outage, living, rules, virtually
-from upsd.shutdown.conductor import Phase
+from upsd.shutdown.phase import Phase
 
 FAULTS = st.sampled_from(
     [

@@ -9,7 +9,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from upsd.domain.plan import Plan, PlanPurpose, Step, StepKind
-from upsd.shutdown.budget import critical_path_s, deadline_at, describe, earliest_finishes, latest_finishes
+from upsd.shutdown.budget import (
+    critical_path_s,
+    deadline_at,
+    describe,
+    earliest_finishes,
+    latest_finishes,
+    worst_case_s,
+)
 from upsd.shutdown.plan import ClusterShape, HostShape, RackShape, StorageShape, shutdown_plan
 
 if TYPE_CHECKING:
@@ -82,6 +89,7 @@ def test_a_plan_whose_forced_path_fits_ends_in_time(plan: Plan, slack_s: float) 
     end_at = critical_path_s(plan, forced=True) + slack_s
     for start, deadline in run_to_the_deadlines(plan, end_at).values():
         assert start <= deadline <= end_at + TOLERANCE_S
+    assert worst_case_s(plan, end_in_s=end_at) <= end_at + TOLERANCE_S
 
 
 @given(plans(), seconds)
@@ -150,6 +158,6 @@ def test_the_description_names_every_step_and_the_point_of_no_return() -> None:
     commit = next(number for number, line in enumerate(lines) if "point of no return" in line)
     assert "poweroff pi4-a" in lines[commit + 1]
     assert lines[-2:] == [
-        "The whole plan usually takes 190 s; with every step forced, 78 s.",
+        "The whole plan usually takes 190 s; with every step forced, 78 s; at worst, 876 s.",
         "None of its steps was measured yet: these are the times of the settings.",
     ]

@@ -34,3 +34,29 @@ async def test_a_power_off_that_hangs_is_an_error_in_time() -> None:
     """The last step of the plan must end too."""
     with pytest.raises(RackError, match=r"`sleep 60` did not end within 0\.1 s"):
         await ThisHost(["sleep", "60"], timeout_s=0.1).poweroff()
+
+
+@pytest.mark.parametrize(("answer", "may"), [("yes", True), ("challenge", False), ("no", False)])
+async def test_logind_says_whether_the_default_power_off_would_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, answer: str, *, may: bool
+) -> None:
+    """A challenge is a password prompt, which nobody answers in an outage."""
+    busctl = tmp_path / "busctl"
+    busctl.write_text(f"#!/bin/sh\necho 's \"{answer}\"'\n")
+    busctl.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    host = ThisHost(["systemctl", "poweroff"])
+    if may:
+        assert await host.check_poweroff() == "logind would power this machine off"
+    else:
+        with pytest.raises(RackError, match=rf'logind answers s "{answer}" to CanPowerOff: .*polkit rule'):
+            await host.check_poweroff()
+
+
+async def test_another_power_off_command_is_only_looked_for(tmp_path: Path) -> None:
+    """It is not run, and a missing one is named."""
+    trace = tmp_path / "powered off"
+    assert (await ThisHost(["touch", str(trace)]).check_poweroff()).startswith("touch is there")
+    assert not trace.exists()
+    with pytest.raises(RackError, match=r"there is no program upsd-none .* master\.poweroff_command"):
+        await ThisHost(["upsd-none"]).check_poweroff()

@@ -64,14 +64,23 @@ def credential(tmp_path: Path, name: str, text: str) -> dict[str, str]:
 
 @pytest.mark.parametrize(
     ("text", "seconds"),
-    [("90s", 90), ("5min", 300), ("1h", 3600), ("500ms", 0.5), ("2.5", 2.5), ("1.5 min", 90), (" 3s ", 3)],
+    [
+        ("90s", 90),
+        ("5min", 300),
+        ("1h", 3600),
+        ("7d", 604800),
+        ("500ms", 0.5),
+        ("2.5", 2.5),
+        ("1.5 min", 90),
+        (" 3s ", 3),
+    ],
 )
 def test_a_duration_is_written_with_its_unit(text: str, seconds: float) -> None:
     """Each unit counts as what people take it for."""
     assert parse_duration(text) == seconds
 
 
-@pytest.mark.parametrize("text", ["", "s", "-5s", "1d", "5 minutes", "1h30min", "nan", "1e3", "٣s"])
+@pytest.mark.parametrize("text", ["", "s", "-5s", "1w", "5 minutes", "1h30min", "nan", "1e3", "٣s"])
 def test_what_is_no_duration_is_refused(text: str) -> None:
     """Nothing is guessed: a duration that is read wrongly could end a battery."""
     with pytest.raises(ValueError, match="is not a duration"):
@@ -170,6 +179,13 @@ def test_a_wrong_value_in_the_environment_is_reported_there(path: Path) -> None:
         (
             '[nas]\nwatts = 18\nmount = "/mnt/nas"\npoweroff_command = "poweroff"',
             "nas.poweroff_command: needs to know where to run; add host, the address of the NAS",
+        ),
+        (
+            '[nas]\nwatts = 18\nmount = "/mnt/nas"\nhost = "n"\npoweroff_command = "off"\nrehearse_command = "off"',
+            (
+                "nas.rehearse_command: is the power-off itself, which a rehearsal must never run;"
+                " write sudo -n -l, or remove it"
+            ),
         ),
         (
             '[ups]\nport = "/dev/ttyUSB0"',

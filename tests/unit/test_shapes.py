@@ -40,6 +40,10 @@ class NoOutlets:
         """Refuse."""
         raise NotImplementedError
 
+    async def check_cycle(self) -> str:
+        """Refuse."""
+        raise NotImplementedError
+
 
 def settings(tmp_path: Path) -> Settings:
     """A rack with one worker that can be woken, and is shed."""

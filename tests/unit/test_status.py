@@ -10,6 +10,7 @@ import pytest
 from tests.identities import IPLUG
 from upsd.domain.plan import Evidence, Step, StepKind, StepProgress, StepState
 from upsd.domain.power import Event, PhaseReading, PowerState, Reading, RuntimeEstimate, Severity
+from upsd.domain.readiness import Readiness
 from upsd.status import (
     STATE_PAUSE_S,
     Document,
@@ -312,3 +313,17 @@ async def test_a_waiting_follower_wakes_up_for_an_event() -> None:
             topic, document = await waiting
     assert (topic, document["event_type"], document["severity"]) == ("event", "mains_lost", "critical")
     assert (document["at"], document["ups"]) == (AT, "iplug")
+
+
+def test_the_verdict_is_part_of_the_state() -> None:
+    """Not judged is not the same as not ready."""
+    assert state_document(SNAPSHOT, at=AT, now=100.0)["readiness"] is None
+    verdict = Readiness(ready=False, because=("x",), armed=True, proven_steps=3, of=4, oldest_proof="2026-11-20")
+    assert state_document(replace(SNAPSHOT, readiness=verdict), at=AT, now=100.0)["readiness"] == {
+        "ready": False,
+        "because": ["x"],
+        "armed": True,
+        "proven_steps": 3,
+        "of": 4,
+        "oldest_proof": "2026-11-20",
+    }

@@ -21,10 +21,16 @@ def event_lines(updates: Iterable[dict[str, Any]], paint: Paint) -> Iterator[str
         document = update["document"]
         if update["topic"] == "event":
             yield _event(document, paint)
-        elif update["topic"] == "state" and (document["power"], document["phase"]) != shown:
-            shown = document["power"], document["phase"]
-            power = POWER.get(document["power"], document["power"])
-            yield plain(f"{_when(document)}  state     {power}, {document['phase']}")
+        elif update["topic"] == "state" and _state(document) != shown:
+            shown = _state(document)
+            yield plain(f"{_when(document)}  state     {shown}")
+
+
+def _state(document: dict[str, Any]) -> str:
+    power = POWER.get(document["power"], document["power"])
+    readiness = document.get("readiness")
+    armed = ", NOT ARMED" if readiness and not readiness["armed"] else ""
+    return f"{power}, {document['phase']}{armed}"
 
 
 def _event(document: dict[str, Any], paint: Paint) -> str:

@@ -26,7 +26,7 @@ def build_parser() -> argparse.ArgumentParser:
         "upsctl",
         common,
         about="See what upsd, the power daemon, sees and does.",
-        examples=("upsctl status", "upsctl events", "upsctl plan", "upsctl ups test", "upsctl config check"),
+        examples=("upsctl status", "upsctl events", "upsctl plan", "upsctl rehearse", "upsctl config check"),
         exits=("0   as asked", "1   it failed", "3   no upsd answers", "and more: see each command's help"),
     )
     parser.add_argument("--version", action="version", version=f"upsctl {__version__}", help="show the version")
@@ -69,6 +69,7 @@ def build_parser() -> argparse.ArgumentParser:
 
     _add_plan_acts(commands.add_parser, common)
     _add_outages(commands.add_parser, common)
+    _add_readiness(commands.add_parser, common)
     _add_ups(commands.add_parser, common)
     _add_config(commands.add_parser, common)
     _described(
@@ -149,6 +150,40 @@ def _add_outages(add_parser: Callable[..., argparse.ArgumentParser], common: arg
     )
     show.add_argument("id", metavar="ID", nargs="?", help="as `upsctl outages` lists it; else the newest")
     _add_json(show, "the whole report")
+
+
+def _add_readiness(add_parser: Callable[..., argparse.ArgumentParser], common: argparse.ArgumentParser) -> None:
+    rehearse = _described(
+        add_parser,
+        "rehearse",
+        common,
+        about="Prove every step of the shutdown with its real credentials, and change nothing.",
+        examples=("sudo upsctl rehearse", "sudo upsctl rehearse --json | jq '.results[] | select(.state != \"done\")'"),
+        exits=(
+            "0   every step is proven",
+            "1   one is not, or it was refused or called off, with the reason",
+            "3   no upsd answers",
+        ),
+    )
+    _add_json(rehearse, "one JSON object with how each step went")
+    arm = _described(
+        add_parser,
+        "arm",
+        common,
+        about="Let an outage start the shutdown. Until then upsd only watches.",
+        examples=("sudo upsctl rehearse && sudo upsctl arm", "sudo upsctl arm --unproven"),
+        exits=("0   armed", "1   refused: these steps are not proven", "3   no upsd answers"),
+    )
+    arm.add_argument("--unproven", action="store_true", help="although there are steps that are not proven")
+    disarm = _described(
+        add_parser,
+        "disarm",
+        common,
+        about="Let no outage start a shutdown. One that has begun goes on.",
+        examples=("sudo upsctl disarm --yes",),
+        exits=("0   not armed any more", "1   refused, with the reason", "3   no upsd answers"),
+    )
+    disarm.add_argument("--yes", action="store_true", help="you mean it; without it nothing is done")
 
 
 def _add_ups(add_parser: Callable[..., argparse.ArgumentParser], common: argparse.ArgumentParser) -> None:

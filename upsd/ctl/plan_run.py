@@ -17,6 +17,11 @@ if TYPE_CHECKING:
 OK, FAILED, INTERRUPTED = 0, 1, 130
 OVER = "abort_finished"
 
+_UNDONE = {
+    None: "Everything is undone.",
+    "workloads": "Everything is undone, but not as many pods are Ready as before; upsctl status names what is missing.",
+}
+
 
 def shutdown(options: Namespace, socket: str, paint: Paint) -> int:
     """Start the shutdown and follow it until this machine goes off; the exit status."""
@@ -50,7 +55,7 @@ def abort(options: Namespace, socket: str, paint: Paint) -> int:
     except KeyboardInterrupt:
         print("\nNo longer watched: the undoing goes on. Look with upsctl status.")
         return INTERRUPTED
-    print("Everything is undone." if not_done is None else f"Not undone yet: {not_done}. upsd tries again.")
+    print(_UNDONE.get(not_done) or f"Not undone yet: {not_done}. upsd tries again.")
     return OK if not_done is None else FAILED
 
 

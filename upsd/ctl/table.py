@@ -41,6 +41,7 @@ def status_lines(state: dict[str, Any], shutdown: dict[str, Any], paint: Paint) 
         *_row("Runtime", _runtime(state["runtime"])),
         *_row("Plan", _plan(state["plan"])),
         *_row("Next", _next(state, shutdown)),
+        *_ready(state.get("readiness"), paint),
     ]
     for number, warning in enumerate(state["warnings"]):
         lines += _row("" if number else "Warnings", plain(warning), lambda text: paint(text, "yellow"))
@@ -107,16 +108,32 @@ def _plan(plan: dict[str, Any] | None) -> str:
     return f"a shutdown takes {duration(plan['expected_s'])} ({duration(plan['minimum_s'])} when forced){on}"
 
 
+def _ready(readiness: dict[str, Any] | None, paint: Paint) -> list[str]:
+    if readiness is None:
+        return _row("Ready", "not judged before the UPS has been heard")
+    if readiness["ready"]:
+        words = (
+            f"yes: all {readiness['of']} steps are proven, the oldest proof is of {plain(readiness['oldest_proof'])}"
+        )
+        return _row("Ready", words, lambda text: paint(text, "green"))
+    first, *more = readiness["because"]
+    words = f"NO: {plain(first)}" + (f"; and {len(more)} more" if more else "")
+    return _row("Ready", words, lambda text: paint(text, "red"))
+
+
 def _next(state: dict[str, Any], shutdown: dict[str, Any]) -> str:
     phase, power = state["phase"], state["power"]
     under_way = {
         "shutting-down": _until_the_end(shutdown),
         "aborting": "what the shutdown did is being undone",
         "recovering": "the rack is being brought back",
+        "rehearsing": "every step is being proven; nothing is changed",
         "finished": "the shutdown is complete: this machine goes off",
     }
     if phase in under_way:
         return under_way[phase]
+    if state["on_battery_s"] is not None and not (state.get("readiness") or {}).get("armed", True):
+        return "NOT ARMED: no shutdown starts, until the battery is empty; run upsctl arm --unproven"
     if state["on_battery_s"] is not None:
         return _start((state["plan"] or {}).get("starts_in_s"))
     if power == "on_line":
@@ -141,7 +158,9 @@ def _start(starts_in_s: float | None) -> str:
 
 
 def _progress(shutdown: dict[str, Any], paint: Paint) -> list[str]:
-    title = f"{shutdown['phase']}, outage {shutdown['outage'] or UNKNOWN}: {shutdown['reason'] or UNKNOWN}"
+    rehearsal = shutdown["phase"] == "rehearsing"
+    outage = f"{shutdown['phase']}, outage {shutdown['outage'] or UNKNOWN}: {shutdown['reason'] or UNKNOWN}"
+    title = "rehearsing: nothing is changed" if rehearsal else outage
     lines = [paint(line, "bold") for line in textwrap.wrap(plain(title), WIDTH)]
     id_width = max(len(step["id"]) for step in shutdown["steps"])
     for step in shutdown["steps"]:

@@ -12,11 +12,14 @@ BREAK_WIDTH = 3
 _WORTH_A_BREAK = 0.25
 _TICKS_S = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14400, 43200)
 _TICK_WIDTH = 7
+_LONG_S = 360_000
 
 
 def clock(seconds: float) -> str:
-    """0:05, 12:30, 100:00: minutes and seconds."""
+    """0:05, 12:30, 100:00: minutes and seconds; 167 h from a hundred hours on."""
     whole = max(0, round(seconds))
+    if whole >= _LONG_S:
+        return f"{whole // 3600} h"
     return f"{whole // 60}:{whole % 60:02}"
 
 

@@ -1,11 +1,11 @@
-"""Durations as people write them: `90s`, `5min`, `1h`, `500ms`, or a plain number of seconds; and as they read them."""
+"""Durations as people write them: `90s`, `5min`, `1h`, `7d`, `500ms`, or a number of seconds; and as they read them."""
 
 from __future__ import annotations
 
 import re
 
-_SECONDS_OF = {"": 1.0, "ms": 0.001, "s": 1.0, "min": 60.0, "h": 3600.0}
-_DURATION = re.compile(r"(\d+(?:\.\d+)?) ?(|ms|s|min|h)", re.ASCII)
+_SECONDS_OF = {"": 1.0, "ms": 0.001, "s": 1.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
+_DURATION = re.compile(r"(\d+(?:\.\d+)?) ?(|ms|s|min|h|d)", re.ASCII)
 
 
 def parse_duration(text: str) -> float:
@@ -16,7 +16,7 @@ def parse_duration(text: str) -> float:
     """
     match = _DURATION.fullmatch(text.strip())
     if match is None:
-        raise ValueError(f'{text!r} is not a duration; write seconds, or "500ms", "90s", "5min", "1h"')
+        raise ValueError(f'{text!r} is not a duration; write seconds, or "500ms", "90s", "5min", "1h", "7d"')
     number, unit = match.groups()
     return float(number) * _SECONDS_OF[unit]
 

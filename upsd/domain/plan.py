@@ -77,6 +77,8 @@ class PlanPurpose(enum.StrEnum):
     SHED = "shed"
     ABORT = "abort"
     RECOVERY = "recovery"
+    REHEARSAL = "rehearsal"
+    """The shutdown's own steps, each proven without harm."""
 
 
 @dataclass(frozen=True, slots=True)

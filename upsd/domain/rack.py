@@ -18,6 +18,10 @@ class RackError(Exception):
     """A machine of the rack, or the way to it, did not do what was asked."""
 
 
+class CommandError(RackError):
+    """The machine was reached and let us in, and the command failed there."""
+
+
 @dataclass(frozen=True, slots=True)
 class Node:
     """A Kubernetes node, as far as a shutdown cares."""
@@ -87,6 +91,9 @@ class Cluster(Protocol):
         are not counted.
         """
 
+    def rehearsed(self) -> Cluster:
+        """The same cluster, asked the same, which answers as ever and changes nothing (a server-side dry run)."""
+
 
 class PortAnswer(enum.Enum):
     """What comes back when a machine's SSH port is called."""
@@ -103,6 +110,13 @@ class RemoteHost(Protocol):
 
     async def run(self, command: str) -> str:
         """Run a command; its standard output. A line cut by a machine that goes off is no error."""
+
+    async def run_unforced(self, command: str) -> str:
+        """Run a command, unless its sshd would run another one in its place; then an error, and nothing is run.
+
+        A key can be tied to one command in `authorized_keys`. Then that is what runs, whatever is asked for: the
+        power-off itself, perhaps.
+        """
 
     async def call_port(self) -> PortAnswer:
         """What its SSH port answers right now, within a few seconds."""
@@ -130,6 +144,12 @@ class Storage(Protocol):
     async def mount(self) -> None:
         """Mount it here; mounted already is no error."""
 
+    def rehearsed(self) -> Storage:
+        """The same, for a rehearsal: over SSH nothing runs that might be another command than the one it is asked."""
+
+    async def check_unmount(self) -> None:
+        """Find out what would keep `unmount` from working, as far as that can be told without doing it."""
+
 
 class Outlets(Protocol):
     """The outlets of the UPS."""
@@ -140,9 +160,15 @@ class Outlets(Protocol):
         Returns whether the UPS has since shown that it will.
         """
 
+    async def check_cycle(self) -> str:
+        """Find out whether the UPS answers and can do it; what is known of that, for a person. Schedules nothing."""
+
 
 class LocalHost(Protocol):
     """The machine that we run on."""
 
     async def poweroff(self) -> None:
         """Begin its orderly power-off."""
+
+    async def check_poweroff(self) -> str:
+        """Find out whether it would be allowed to; who says so, for a person."""

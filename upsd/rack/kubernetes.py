@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import copy
 import ssl
 from collections import Counter
 from typing import TYPE_CHECKING, TypeVar
@@ -48,7 +49,7 @@ MOST_CONNECTIONS = 32
 
 HINTS = {
     401: "renew the credentials in {kubeconfig}",
-    403: "give the account the rights of the manifest in config/k3s/",
+    403: "config/k3s/upsd-rbac.yaml grants that right; apply it, as its first lines say",
     404: "compare the names in upsd.toml with those of `kubectl get nodes`",
 }
 
@@ -128,8 +129,15 @@ class KubernetesCluster:
         self._request_timeout_s = request_timeout_s
         self._client: _Client | None = None
         self._version: tuple[int, ...] = ()
+        self._dry_run = False
         with contextlib.suppress(RackError):
             self._current_client()
+
+    def rehearsed(self) -> KubernetesCluster:
+        """The same, with every change a server-side dry run: judged as ever, and not kept."""
+        cluster = copy.copy(self)
+        cluster._dry_run = True  # noqa: SLF001 - it is one of us
+        return cluster
 
     async def nodes(self) -> Sequence[Node]:
         """All nodes."""
@@ -164,7 +172,7 @@ class KubernetesCluster:
             found = await client.get(NodeResource, node)
             if found.spec.unschedulable:
                 return CORDON_MARK in found.metadata.annotations
-            await _change(client, found, mark=outage, unschedulable=True)
+            await _change(client, found, mark=outage, unschedulable=True, dry_run=self._dry_run)
             return True
 
         return await self._ask("patch nodes", _until_settled(ask))
@@ -176,7 +184,7 @@ class KubernetesCluster:
             found = await client.get(NodeResource, node)
             if CORDON_MARK not in found.metadata.annotations:
                 return False
-            await _change(client, found, mark=None, unschedulable=None)
+            await _change(client, found, mark=None, unschedulable=None, dry_run=self._dry_run)
             return True
 
         return await self._ask("patch nodes", _until_settled(ask))
@@ -187,10 +195,10 @@ class KubernetesCluster:
         async def ask(client: _Client) -> EvictionAnswer:
             eviction = PodEviction(
                 metadata=ObjectMeta(name=pod.name, namespace=pod.namespace),
-                deleteOptions=DeleteOptions(preconditions=Preconditions(uid=pod.uid)),
+                deleteOptions=_delete_options(pod, dry_run=self._dry_run),
             )
             try:
-                await client.create(eviction, pod.name, namespace=pod.namespace)
+                await client.create(eviction, pod.name, namespace=pod.namespace, dry_run=self._dry_run)
             except ApiError as error:
                 if error.status.code == httpx2.codes.CONFLICT:
                     # Either the UID is another one's by now, or the server lost a race with itself.
@@ -208,7 +216,7 @@ class KubernetesCluster:
 
         async def ask(client: _Client) -> None:
             try:
-                await client.delete_exactly(pod, grace_s)
+                await client.delete_exactly(pod, _delete_options(pod, grace_s, dry_run=self._dry_run))
             except ApiError as error:
                 if error.status.code not in (httpx2.codes.NOT_FOUND, httpx2.codes.CONFLICT):
                     raise
@@ -270,10 +278,10 @@ class KubernetesCluster:
 
 
 class _Client(AsyncClient):
-    async def delete_exactly(self, pod: Pod, grace_s: int) -> None:
-        """Delete the pod with this UID. Lightkube's own `delete` knows no preconditions; they go in the body."""
+    async def delete_exactly(self, pod: Pod, options: DeleteOptions) -> None:
+        """Delete the pod, if the preconditions hold, of which lightkube's own `delete` knows nothing."""
         request = self._client.prepare_request("delete", PodResource, name=pod.name, namespace=pod.namespace)
-        request.data = DeleteOptions(gracePeriodSeconds=grace_s, preconditions=Preconditions(uid=pod.uid))
+        request.data = options
         adapted = self._client.build_adapter_request(request)
         response = await self._client.send(adapted)  # type: ignore[no-untyped-call]  # lightkube left it bare
         self._client.handle_response("delete", response, request)
@@ -332,13 +340,24 @@ def _until_settled(ask: Callable[[_Client], Awaitable[bool]]) -> Callable[[_Clie
     return repeat
 
 
-async def _change(client: _Client, node: NodeResource, *, mark: str | None, unschedulable: bool | None) -> None:
+async def _change(
+    client: _Client, node: NodeResource, *, mark: str | None, unschedulable: bool | None, dry_run: bool
+) -> None:
     """One merge patch (`None` removes), refused if the node is no longer the one that was looked at."""
     patch = {
         "metadata": {"resourceVersion": node.metadata.resourceVersion, "annotations": {CORDON_MARK: mark}},
         "spec": {"unschedulable": unschedulable},
     }
-    await client.patch(NodeResource, node.metadata.name, patch, patch_type=PatchType.MERGE)
+    await client.patch(NodeResource, node.metadata.name, patch, patch_type=PatchType.MERGE, dry_run=dry_run)
+
+
+def _delete_options(pod: Pod, grace_s: int | None = None, *, dry_run: bool) -> DeleteOptions:
+    """For the pod with this UID and no other; in the body, where they count before what the address says."""
+    return DeleteOptions(
+        gracePeriodSeconds=grace_s,
+        preconditions=Preconditions(uid=pod.uid),
+        dryRun=["All"] if dry_run else None,
+    )
 
 
 async def _exists(client: _Client, pod: Pod) -> bool:

@@ -8,22 +8,28 @@ stays good if they have become unreadable. Agents, passwords and OpenSSH's own c
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 import socket
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import asyncssh
 
-from upsd.domain.rack import PortAnswer, RackError
+from upsd.domain.rack import CommandError, PortAnswer, RackError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import AsyncIterator, Callable
     from pathlib import Path
 
 T = TypeVar("T")
 
 _KEEPALIVE_S = 5.0
 _ANSWER_S = 2.0
+_REMARK_S = 2.0
+_UNSURE = (
+    "nothing was run, since it might have been the power-off; make config/worker/upsd-forced the forced command, and"
+    " set rehearse_command"
+)
 # After the types that known_hosts has for the machine: without these, one that was installed anew with keys of
 # other types only would end in a reset line instead of a changed host key.
 _ALSO_HOST_KEYS = "+ssh-ed25519,ecdsa-sha2-nistp256,rsa-sha2-512,rsa-sha2-256"
@@ -96,18 +102,27 @@ class SshHost:
         Raises:
             RackError: The machine could not be reached, did not let us in, or the command failed.
         """
-        connection = await self._connect()
-        try:
-            process = await connection.create_process(
-                command, stdin=asyncssh.DEVNULL, encoding="utf-8", errors="replace"
-            )
-            ended = await process.wait()
-        except (asyncssh.Error, OSError) as error:
-            raise RackError(f"{self._label}: `{command}`: {error}") from error
-        finally:
-            connection.abort()
-            await connection.wait_closed()
-        return self._output(command, ended)
+        async with self._connection(asyncssh.SSHClient()) as connection:
+            return await self._run(connection, command)
+
+    async def run_unforced(self, command: str) -> str:
+        """Run a command only where sshd has said that our key is tied to no other one.
+
+        OpenSSH says so of itself, right after the login (7.7 and newer; not of a `ForceCommand` in sshd_config).
+
+        Raises:
+            RackError: As `run`, or nothing was run, because another command might have run in its place.
+        """
+        remarks = _Remarks()
+        async with self._connection(remarks) as connection:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_REMARK_S):
+                    await remarks.heard.wait()
+            if remarks.key_options is None:
+                raise RackError(f"{self._label}: logged in; its sshd does not say what the key may run: {_UNSURE}")
+            if "command" in remarks.key_options:
+                raise RackError(f"{self._label}: logged in; authorized_keys there has a forced command: {_UNSURE}")
+            return await self._run(connection, command)
 
     async def call_port(self) -> PortAnswer:
         """What its SSH port answers within two seconds.
@@ -132,7 +147,26 @@ class SshHost:
         writer.transport.abort()
         return PortAnswer.ACCEPTS
 
-    async def _connect(self) -> asyncssh.SSHClientConnection:
+    @contextlib.asynccontextmanager
+    async def _connection(self, client: asyncssh.SSHClient) -> AsyncIterator[asyncssh.SSHClientConnection]:
+        connection = await self._connect(client)
+        try:
+            yield connection
+        finally:
+            connection.abort()
+            await connection.wait_closed()
+
+    async def _run(self, connection: asyncssh.SSHClientConnection, command: str) -> str:
+        try:
+            process = await connection.create_process(
+                command, stdin=asyncssh.DEVNULL, encoding="utf-8", errors="replace"
+            )
+            ended = await process.wait()
+        except (asyncssh.Error, OSError) as error:
+            raise RackError(f"{self._label}: `{command}`: {error}") from error
+        return self._output(command, ended)
+
+    async def _connect(self, client: asyncssh.SSHClient) -> asyncssh.SSHClientConnection:
         trust = _Trust(self._identity.known_hosts())
         key = self._identity.key()
         try:
@@ -141,6 +175,7 @@ class SshHost:
                 return await asyncssh.connect(
                     self._host,
                     self._port,
+                    client_factory=lambda: client,
                     username=self._user,
                     client_keys=[key],
                     known_hosts=trust.match,
@@ -184,8 +219,22 @@ class SshHost:
         if ended.exit_status:
             why = f"killed by SIG{ended.exit_signal[0]}" if ended.exit_signal else f"exit code {ended.exit_status}"
             complaint = next((f": {line}" for line in str(ended.stderr).splitlines() if line.strip()), "")
-            raise RackError(f"{self._label}: `{command}` failed ({why}){complaint}")
+            raise CommandError(f"{self._label}: `{command}` failed ({why}){complaint}")
         return str(ended.stdout)
+
+
+class _Remarks(asyncssh.SSHClient):
+    """What sshd remarks of our key; `key_options` is as in `authorized_keys`, without the values."""
+
+    def __init__(self) -> None:
+        self.heard = asyncio.Event()
+        self.key_options: str | None = None
+
+    def debug_msg_received(self, msg: str, lang: str, always_display: bool) -> None:  # noqa: ARG002, FBT001
+        _, found, options = msg.partition("key options:")
+        if found:
+            self.key_options = options
+            self.heard.set()
 
 
 class _Trust:

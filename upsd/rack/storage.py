@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import re
-from dataclasses import dataclass
+import shutil
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,7 +19,7 @@ from upsd.rack.commands import CommandTimeoutError, run_command
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from upsd.domain.rack import RemoteHost
+    from upsd.domain.rack import PortAnswer, RemoteHost
 
 _OCTAL_ESCAPE = re.compile(r"\\([0-7]{3})")
 _UNESCAPED_IN_UNIT = re.compile(rb"[A-Za-z0-9:_.]")
@@ -31,7 +32,8 @@ class MountedNas:
 
     `mount_point` is its real path, without symbolic links. Without commands of its own it is mounted
     and unmounted by its systemd unit. `remote` is the NAS itself, if it can be told to write out what it caches; it
-    must take a line that is cut before the command has ended for an error. Each command gets `timeout_s` seconds.
+    must take a line that is cut before the command has ended for an error; `forced_is_safe` says that a forced command
+    there would run the flush all the same. Each command gets `timeout_s` seconds.
     """
 
     mount_point: Path
@@ -40,6 +42,7 @@ class MountedNas:
     unmount_command: Sequence[str] | None = None
     remote: RemoteHost | None = None
     remote_flush_command: str = "sync"
+    forced_is_safe: bool = False
     mountinfo: Path = Path("/proc/self/mountinfo")
 
     async def flush(self) -> None:
@@ -78,6 +81,31 @@ class MountedNas:
         if not self._listed():
             await self._run(self.mount_command, "start")
 
+    def rehearsed(self) -> MountedNas:
+        """The same, flushed over SSH only where that is sure to be what runs."""
+        if self.remote is None or self.forced_is_safe:
+            return self
+        return replace(self, remote=_Unforced(self.remote))
+
+    async def check_unmount(self) -> None:
+        """Look for the command that would unmount it, and whether systemd or sudo know it."""
+        if self.unmount_command is None:
+            await self._check_unit(mount_unit(self.mount_point))
+            return
+        program, *arguments = self.unmount_command
+        if shutil.which(program) is None:
+            raise RackError(f"there is no program {program} to unmount {self.mount_point} with: see unmount_command")
+        if program == "sudo":
+            await run_command([program, "-n", "-l", *(word for word in arguments if word != "-n")], timeout_s=_PROBE_S)
+
+    async def _check_unit(self, unit: str) -> None:
+        found = await run_command(["systemctl", "show", "--property=LoadState,CanStop", unit], timeout_s=_PROBE_S)
+        if not {"LoadState=loaded", "CanStop=yes"} <= set(found.split()):
+            raise RackError(
+                f"systemd can't stop {unit}: {self.mount_point} needs a line in /etc/fstab or a mount unit, or set"
+                " unmount_command"
+            )
+
     def _listed(self) -> bool:
         text = self.mountinfo.read_text(encoding="utf-8", errors="surrogateescape")
         return mounted_at(text, self.mount_point)
@@ -113,6 +141,22 @@ class MountedNas:
                 f"{error}; {self.mount_point} needs a line in /etc/fstab or a mount unit, and the daemon's user the"
                 f" polkit right org.freedesktop.systemd1.manage-units for {unit}"
             ) from error
+
+
+@dataclass(frozen=True, slots=True)
+class _Unforced:
+    """A machine on which nothing runs but what it is asked to run."""
+
+    host: RemoteHost
+
+    async def run(self, command: str) -> str:
+        return await self.host.run_unforced(command)
+
+    async def run_unforced(self, command: str) -> str:
+        return await self.host.run_unforced(command)
+
+    async def call_port(self) -> PortAnswer:
+        return await self.host.call_port()
 
 
 def mounted_at(mountinfo: str, mount_point: Path) -> bool:

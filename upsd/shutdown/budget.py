@@ -6,6 +6,7 @@ finish, so that a step may use all the slack there is, but never the time that a
 
 from __future__ import annotations
 
+import math
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
@@ -75,6 +76,19 @@ def deadline_at(step: Step, started_at: float, latest_finish_at: float) -> float
     return min(started_at + step.limit_s, max(latest_finish_at, started_at + step.minimum_s))
 
 
+def worst_case_s(plan: Plan, *, end_in_s: float = math.inf) -> float:
+    """How long the plan takes if every step hangs until its deadline (s), with the battery empty in `end_in_s`.
+
+    These are the deadlines that the engine sets, by the functions that it asks.
+    """
+    latest = latest_finishes(plan, end_in_s)
+    finish: dict[str, float] = {}
+    for step in plan.steps:
+        started_at = max((finish[need] for need in step.needs), default=0.0)
+        finish[step.id] = deadline_at(step, started_at, latest[step.id])
+    return max(finish.values(), default=0.0)
+
+
 def describe(plan: Plan) -> list[str]:
     """The plan as lines for a person, at most 100 columns wide."""
     finish, commit = earliest_finishes(plan), point_of_no_return(plan)
@@ -87,7 +101,9 @@ def describe(plan: Plan) -> list[str]:
             f" {step.minimum_s:>6.0f}s {step.limit_s:>6.0f}s  {_shortened(step.needs)}".rstrip()
         )
     usually, forced = critical_path_s(plan), critical_path_s(plan, forced=True)
-    lines.append(f"The whole plan usually takes {usually:.0f} s; with every step forced, {forced:.0f} s.")
+    worst = worst_case_s(plan)
+    takes = f"usually takes {usually:.0f} s; with every step forced, {forced:.0f} s; at worst, {worst:.0f} s"
+    lines.append(f"The whole plan {takes}.")
     return [*lines, _based_on(plan)]
 
 

@@ -1,4 +1,4 @@
-"""Which plan runs now: none, the shedding of some workers, the shutdown, their undoing, or the recovery.
+"""Which plan runs now: none, the shedding of some workers, the shutdown, their undoing, the recovery, or a rehearsal.
 
 The conductor holds the plan that an outage would run, starts it, calls it off while that is still possible, and
 takes it up again after a restart. It is told what happened and decides nothing about power.
@@ -7,8 +7,8 @@ takes it up again after a restart. It is told what happened and decides nothing 
 from __future__ import annotations
 
 import asyncio
-import enum
 import math
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -18,8 +18,9 @@ from upsd.domain.plan import PlanPurpose, StepKind, StepState
 from upsd.domain.power import Event, Severity
 from upsd.shutdown.budget import critical_path_s
 from upsd.shutdown.engine import Engine
-from upsd.shutdown.journal import JournalError
-from upsd.shutdown.plan import over_before, recovery_plan, shed_plan, shutdown_plan, undo_plan
+from upsd.shutdown.phase import GOOD, Phase, step_event
+from upsd.shutdown.plan import over_before, recovery_plan, rehearsal_plan, shed_plan, shutdown_plan, undo_plan
+from upsd.shutdown.recorder import Recorder
 from upsd.shutdown.trigger import REQUESTED
 
 if TYPE_CHECKING:
@@ -37,22 +38,10 @@ if TYPE_CHECKING:
 log = structlog.get_logger()
 
 
-class Phase(enum.StrEnum):
-    """What the conductor does."""
-
-    IDLE = "idle"
-    SHEDDING = "shedding"
-    """Some workers go off early, or are off, so that the battery lasts longer for the rest."""
-    SHUTTING_DOWN = "shutting-down"
-    FINISHED = "finished"
-    """The shutdown plan has ended and this machine is still up."""
-    ABORTING = "aborting"
-    RECOVERING = "recovering"
-
-
 _RETRY_S = 300.0
-_GOOD = frozenset({StepState.DONE, StepState.FORCED})
 _ON_BATTERY = frozenset({PlanPurpose.SHUTDOWN, PlanPurpose.SHED})
+_REHEARSED_FOR_REAL = frozenset({StepKind.CORDON, StepKind.POWEROFF, StepKind.FLUSH})
+"""The steps whose rehearsal takes as long as they do: the same calls and logins."""
 _DOWN = frozenset({Phase.SHUTTING_DOWN, Phase.FINISHED})
 
 
@@ -62,6 +51,7 @@ class Conductor:
     Args:
         shape: what the rack consists of.
         performers: who does each kind of step.
+        rehearsers: who proves each kind of step of the shutdown.
         journal: where is written what begins and ends.
         emit: hears every event.
         changed: is called when the phase or a step's progress has changed.
@@ -74,12 +64,14 @@ class Conductor:
         figures: what is written of the battery beside every record.
         settled: is called when what the journal tells may have come to its end.
         closed: is called when an outage is over and everything is back.
+        learn: hears how each step of a shutdown or of a rehearsal ended.
     """
 
     def __init__(
         self,
         shape: RackShape,
         performers: Mapping[StepKind, Performer],
+        rehearsers: Mapping[StepKind, Performer],
         *,
         journal: Journal,
         emit: Callable[[Event], None],
@@ -93,30 +85,29 @@ class Conductor:
         figures: Callable[[], Mapping[str, Scalar]] = dict,
         settled: Callable[[], None] = lambda: None,
         closed: Callable[[], None] = lambda: None,
+        learn: Callable[[PlanPurpose, StepProgress], None] = lambda _purpose, _progress: None,
     ) -> None:
         self._shape = shape
         self._performers = performers
-        self._journal = journal
+        self._rehearsers = rehearsers
+        self.recorder = Recorder(journal, emit=emit, boot_id=boot_id, figures=figures, settled=settled)
         self._emit = emit
         self._changed = changed
         self._battery_end_at = battery_end_at
         self._reserve_s = reserve_s
-        self._boot_id = boot_id
         self._name_outage = name_outage
         self._linger_s = linger_s
         self._learner = learner
-        self._figures = figures
-        self._settled = settled
         self._closed = closed
+        self._hear_end = learn
         self._engine: Engine | None = None
         self._task: asyncio.Task[None] | None = None
-        self._notes: set[asyncio.Task[None]] = set()
         self._resumed: Unfinished | None = None
         self._owed: frozenset[str] = frozenset()
         self._owed_shed: frozenset[str] = frozenset()
         self._finished_at = math.inf
         self._retry_at, self._retry_outage = math.inf, ""
-        self.journal_problem: str | None = None
+        self._rehearsal = ""
         self.plan: Plan = self._by_experience(shutdown_plan(shape))
         self.recovery: Plan = self._by_experience(recovery_plan(shape))
         self.phase = Phase.IDLE
@@ -147,7 +138,7 @@ class Conductor:
         return frozenset(
             progress.step.target
             for progress in self.progress.values()
-            if progress.step.kind is StepKind.CONFIRM_OFF and progress.state in _GOOD
+            if progress.step.kind is StepKind.CONFIRM_OFF and progress.state in GOOD
         )
 
     @property
@@ -233,23 +224,22 @@ class Conductor:
         self._emit(Event("recovery_started", Severity.INFO, {"outage": outage}))
         self._switch(Phase.RECOVERING, partial(self._bring_back, self.recovery, outage))
 
+    def rehearse(self, name: str) -> None:
+        """Prove the steps of the shutdown without harm, as long as nothing else is to run and the mains stays."""
+        self.outage, self.reason, self._rehearsal = None, "rehearsal", name
+        self._emit(Event("rehearsal_started", Severity.INFO, {"rehearsal": name}))
+        self._switch(Phase.REHEARSING, partial(self._rehearse, name))
+
+    def mains_away(self) -> None:
+        """The mains is away, perhaps for a moment only: a rehearsal ends at once."""
+        if self.phase is Phase.REHEARSING:
+            self._switch(Phase.IDLE, _do_nothing)
+
     def note_supply(self, lost_at: float | None) -> None:
         """Write down, for the next run, since when (loop time) the mains is away, or that it is back."""
         now = asyncio.get_running_loop().time()
         for_s = None if lost_at is None else round(now - lost_at, 1)
-        self.note({"record": "supply", "lost_at": lost_at, "for_s": for_s}, settles=lost_at is None)
-
-    def note(self, record: Mapping[str, Scalar], *, settles: bool = False) -> None:
-        """Write something down without waiting for it; `settles` if it may end what the journal tells."""
-
-        async def write() -> None:
-            await self._record(record)
-            if settles:
-                self._settled()
-
-        note = asyncio.create_task(write(), name="note")
-        self._notes.add(note)
-        note.add_done_callback(self._notes.discard)
+        self.recorder.note({"record": "supply", "lost_at": lost_at, "for_s": for_s}, settles=lost_at is None)
 
     def refresh_plan(self) -> None:
         """Go by what was learned since, unless a plan runs; to be called when a step was tried out."""
@@ -261,10 +251,10 @@ class Conductor:
         """Stop what runs; nothing is undone."""
         if self._task:
             await _stop(self._task)
-        if self._notes:
-            await asyncio.wait(self._notes)
+        await self.recorder.close()
 
     def _switch(self, phase: Phase, work: Callable[[], Awaitable[None]]) -> None:
+        self._leave_rehearsal()
         previous, self.phase, self._resumed, self._engine = self._task, phase, None, None
         self.shedding = self.shedding if phase is Phase.SHEDDING else frozenset()
         self._task = asyncio.create_task(self._run_after(previous, work), name=phase.value)
@@ -278,8 +268,11 @@ class Conductor:
         except Exception:
             # Whatever it is, the next trigger must be able to start the shutdown again.
             log.exception("plan_defect", phase=self.phase.value)
-            self._owed |= self._began()
-            self._retry_at, self._retry_outage = asyncio.get_running_loop().time() + _RETRY_S, self.outage or ""
+            if self.phase is Phase.REHEARSING:
+                self._leave_rehearsal()
+            else:
+                self._owed |= self._began()
+                self._retry_at, self._retry_outage = asyncio.get_running_loop().time() + _RETRY_S, self.outage or ""
             self._settle(Phase.IDLE)
 
     def _shed_more(self, outage: str, reason: str, workers: Collection[str], ended: Collection[str]) -> None:
@@ -293,7 +286,7 @@ class Conductor:
         self._switch(Phase.SHEDDING, partial(self._shed, plan, record, outage, ended))
 
     async def _shed(self, plan: Plan, record: Mapping[str, Scalar], outage: str, ended: Collection[str]) -> None:
-        await self._record(record)
+        await self.recorder.write(record)
         bad = _not_good(await self._run(plan, outage, ended))
         severity = Severity.WARNING if bad else Severity.INFO
         fields = {"outage": outage, "off": ", ".join(sorted(self.confirmed_off)) or None, "not_done": bad}
@@ -307,32 +300,34 @@ class Conductor:
     def _good_of_shedding(self) -> frozenset[str]:
         if self.phase is not Phase.SHEDDING:
             return frozenset()
-        return frozenset(step for step, progress in self.progress.items() if progress.state in _GOOD)
+        return frozenset(step for step, progress in self.progress.items() if progress.state in GOOD)
 
     async def _begin(self, outage: str, ended: Collection[str]) -> None:
         expected_s = round(critical_path_s(self.plan), 1)
-        await self._record({"record": "outage", "outage": outage, "reason": self.reason, "expected_s": expected_s})
+        await self.recorder.write(
+            {"record": "outage", "outage": outage, "reason": self.reason, "expected_s": expected_s}
+        )
         await self._shut_down(outage, ended)
 
     async def _shut_down(self, outage: str, ended: Collection[str]) -> None:
         results = await self._run(self.plan, outage, ended)
         left_out = sorted(step for step, progress in results.items() if progress.state is StepState.LEFT_OUT)
-        bad = sorted(step for step, progress in results.items() if progress.state not in {*_GOOD, StepState.LEFT_OUT})
+        bad = sorted(step for step, progress in results.items() if progress.state not in {*GOOD, StepState.LEFT_OUT})
         fields = {"outage": outage, "not_done": ", ".join(bad) or None, "left_out": ", ".join(left_out) or None}
         self._emit(Event("shutdown_finished", Severity.CRITICAL, fields))
         self._finished_at = asyncio.get_running_loop().time()
         self._settle(Phase.FINISHED)
 
     async def _bring_back(self, plan: Plan, outage: str) -> None:
-        await self._record({"record": "undoing", "outage": outage, "plan": plan.purpose.value})
+        await self.recorder.write({"record": "undoing", "outage": outage, "plan": plan.purpose.value})
         results = await self._run(plan, outage, ())
         bad = _not_good(results)
         # An outage whose cordons could not be taken back stays open, so that the next start tries again.
-        undone = [progress.state in _GOOD for progress in results.values() if progress.step.kind is StepKind.UNCORDON]
+        undone = [progress.state in GOOD for progress in results.values() if progress.step.kind is StepKind.UNCORDON]
         if all(undone):
             how = "recovered" if plan.purpose is PlanPurpose.RECOVERY else "aborted"
-            await self._record({"record": "closed", "outage": outage, "how": how})
-            self._settled()
+            await self.recorder.write({"record": "closed", "outage": outage, "how": how})
+            self.recorder.settled()
             self._owed = self._owed_shed = frozenset()
             self._retry_at = math.inf
             self._closed()
@@ -344,17 +339,39 @@ class Conductor:
         self.outage = None
         self._settle(Phase.IDLE)
 
-    async def _run(self, plan: Plan, outage: str, ended: Collection[str]) -> dict[str, StepProgress]:
+    async def _rehearse(self, name: str) -> None:
+        results = await self._run(rehearsal_plan(self.plan), name, ())
+        bad = sorted(step for step, progress in results.items() if progress.state not in GOOD)
         self.progress = {}
-        self._engine = Engine(
-            self._performers,
-            record=partial(self._record_step, plan.purpose, outage),
-            report=self._report,
+        self._settle(Phase.IDLE)
+        fields = {"rehearsal": name, "not_proven": ", ".join(bad) or None}
+        self._emit(Event("rehearsal_finished", Severity.WARNING if bad else Severity.INFO, fields))
+
+    def _leave_rehearsal(self) -> None:
+        """What is left of a rehearsal that has not ended, once something else takes its place."""
+        if self.phase is Phase.REHEARSING and self._task:
+            self._task.cancel()
+            self._engine, self.progress = None, {}
+            self._emit(Event("rehearsal_cancelled", Severity.WARNING, {"rehearsal": self._rehearsal}))
+
+    async def _run(self, plan: Plan, outage: str, ended: Collection[str]) -> dict[str, StepProgress]:
+        rehearsal = plan.purpose is PlanPurpose.REHEARSAL
+
+        def report(progress: StepProgress) -> None:
+            # What a plan that was called off still says is none of the next one's business.
+            if self._engine is engine:
+                self._report(plan.purpose, progress)
+
+        engine = self._engine = Engine(
+            self._rehearsers if rehearsal else self._performers,
+            record=_forget if rehearsal else partial(self.recorder.write_step, plan.purpose, outage),
+            report=report,
             # To bring back may take all the time it needs: if the mains goes again, a trigger calls it off.
             battery_end_at=self._battery_end_at if plan.purpose in _ON_BATTERY else None,
             reserve_s=self._reserve_s,
         )
-        results = await self._engine.run(plan, outage=outage, ended=ended)
+        self.progress = {}
+        results = await engine.run(plan, outage=outage, ended=ended)
         if self._learner:
             self._learner.save()
         return results
@@ -367,21 +384,31 @@ class Conductor:
         self.refresh_plan()
         self._changed()
 
-    def _report(self, progress: StepProgress) -> None:
+    def _report(self, purpose: PlanPurpose, progress: StepProgress) -> None:
         before = self.progress.get(progress.step.id)
         self.progress[progress.step.id] = progress
         if before is not None and before.state is not progress.state:
-            self._emit(_step_event(progress))
+            if progress.state.ended and purpose in {PlanPurpose.SHUTDOWN, PlanPurpose.REHEARSAL}:
+                self._hear_end(purpose, progress)
+            self._tell(purpose, progress)
+            self._learn(purpose, progress)
+        self._changed()
+
+    def _tell(self, purpose: PlanPurpose, progress: StepProgress) -> None:
+        if purpose is not PlanPurpose.REHEARSAL:
+            self._emit(step_event(progress))
             if progress.step.commits and progress.state is StepState.RUNNING and self.phase is Phase.SHUTTING_DOWN:
                 self._note_commit(progress)
             if progress.step.kind is StepKind.WAIT_HOST and progress.state.ended:
                 self._note_host(progress)
-            self._learn(progress)
-        self._changed()
+        elif progress.state.ended:
+            self._emit(replace(step_event(progress), name="step_rehearsed"))
 
-    def _learn(self, progress: StepProgress) -> None:
+    def _learn(self, purpose: PlanPurpose, progress: StepProgress) -> None:
         """Remember how long it took; a run that was taken up half-way shows no whole durations."""
-        if self._learner is None or self._resumed or self.phase is Phase.ABORTING:
+        if self._learner is None or self._resumed or purpose is PlanPurpose.ABORT:
+            return
+        if purpose is PlanPurpose.REHEARSAL and progress.step.kind not in _REHEARSED_FOR_REAL:
             return
         if progress.step.kind is StepKind.HOST_POWEROFF:
             self._learner.save()  # there may be no time for it later
@@ -389,7 +416,7 @@ class Conductor:
             self._learner.note(progress)
 
     def _note_host(self, progress: StepProgress) -> None:
-        if progress.state in _GOOD:
+        if progress.state in GOOD:
             self.missing.discard(progress.step.target)
         elif progress.state is not StepState.CANCELLED:
             self.missing.add(progress.step.target)
@@ -399,34 +426,19 @@ class Conductor:
         if len(passed) == 1 and not (self._resumed and self._resumed.committed):
             self._emit(Event("point_of_no_return", Severity.CRITICAL, {"step": progress.step.id}))
 
-    async def _record_step(self, purpose: PlanPurpose, outage: str, record: Mapping[str, Scalar]) -> None:
-        await self._record({**record, "plan": purpose.value, "outage": outage})
-
-    async def _record(self, record: Mapping[str, Scalar]) -> None:
-        try:
-            await self._journal.append({**record, "boot_id": self._boot_id, **self._figures()})
-        except JournalError as error:
-            if self.journal_problem is None:
-                self._emit(Event("journal_failed", Severity.CRITICAL, {"reason": str(error)}))
-            self.journal_problem = str(error)
-        else:
-            self.journal_problem = None
-
 
 def _not_good(results: Mapping[str, StepProgress]) -> str | None:
-    return ", ".join(sorted(step for step, progress in results.items() if progress.state not in _GOOD)) or None
-
-
-def _step_event(progress: StepProgress) -> Event:
-    fields: dict[str, Scalar] = {"step": progress.step.id, "state": progress.state.value}
-    if not progress.state.ended:
-        return Event("step_started", Severity.INFO, fields)
-    if progress.started_at is not None and progress.ended_at is not None:
-        fields["seconds"] = round(progress.ended_at - progress.started_at, 1)
-    fields["detail"] = progress.detail or None
-    return Event("step_ended", Severity.INFO if progress.state in _GOOD else Severity.WARNING, fields)
+    return ", ".join(sorted(step for step, progress in results.items() if progress.state not in GOOD)) or None
 
 
 async def _stop(task: asyncio.Task[None]) -> None:
     task.cancel()
     await asyncio.wait({task})
+
+
+async def _forget(_: Mapping[str, Scalar]) -> None:
+    """Write nothing down: a restart must not take a rehearsal for an outage."""
+
+
+async def _do_nothing() -> None:
+    """Leave everything as it is."""

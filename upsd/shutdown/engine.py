@@ -156,7 +156,7 @@ class Engine:
                 outage, deadline, now, step.minimum_s, say, self._record, done_before=self._done_before
             )
             running = _Running(step, context)
-            self.committed = self.committed or step.commits
+            self.committed = self.committed or (step.commits and plan.purpose is not PlanPurpose.REHEARSAL)
             self._tell(StepProgress(step, StepState.RUNNING, started_at=now, deadline_at=deadline))
             running.task = asyncio.create_task(self._perform(step, context), name=f"step {step.id}")
             self._running[step.id] = running

@@ -5,7 +5,7 @@ A plan is built here and nowhere else: what `upsctl plan` prints is what an outa
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from upsd.domain.plan import WHOLE_CLUSTER, Plan, PlanPurpose, Step, StepKind
@@ -95,7 +95,7 @@ def shutdown_plan(rack: RackShape) -> Plan:
     back, and to turn round would leave it to signals that nobody answers.
     """
     master = rack.master
-    steps = [_step(StepKind.ANNOUNCE, "rack", (), 0.5, 0.2, 5.0, harmless=True)]
+    steps = [_step(StepKind.ANNOUNCE, "rack", (), 0.5, 0.2, 1.0, harmless=True)]
     if rack.cluster:
         steps += _cluster_steps(rack.cluster, [host.name for host in (*rack.workers, master)])
     for worker in rack.workers:
@@ -194,6 +194,11 @@ def recovery_plan(rack: RackShape) -> Plan:
         uncordon = _uncordon(rack.cluster, WHOLE_CLUSTER, (ready.id,))
         steps += [ready, uncordon, _workloads(limits, (uncordon.id,))]
     return Plan(PlanPurpose.RECOVERY, tuple(steps))
+
+
+def rehearsal_plan(plan: Plan) -> Plan:
+    """The plan that proves a shutdown's steps: the very same ones."""
+    return replace(plan, purpose=PlanPurpose.REHEARSAL)
 
 
 def point_of_no_return(plan: Plan) -> str | None:

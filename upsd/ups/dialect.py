@@ -15,6 +15,8 @@ class Dialect(Protocol):
     """One protocol, spoken to one UPS. Every method raises `UpsError`."""
 
     name: str
+    cycles: bool
+    """Whether it can be told to cycle its outlets."""
 
     async def identify(self, ask: Ask) -> UpsIdentity:
         """Who answers; what does not answer so is no UPS of this kind."""

@@ -31,6 +31,7 @@ class GpserDialect:
     """
 
     name = "gpser"
+    cycles = True
 
     def __init__(self, reports_load: Callable[[], bool] = lambda: False) -> None:
         self._reports_load = reports_load

@@ -107,6 +107,15 @@ class UpsOperations:
             self._details_until = loop.time() + _DETAILS_HOLD_S
         return self._details
 
+    async def can_cycle(self) -> bool:
+        """Whether the UPS, which is asked now, has a command that cycles its outlets.
+
+        Raises:
+            UpsError: it does not answer.
+        """
+        await self._reading()
+        return await self._driver.command(_cycles)
+
     async def cycle_outlets(self, off_after_s: int, restore_after_min: int) -> bool:
         """Switch the outlets off after the delay (s) and on again that many minutes later, for an operator.
 
@@ -207,6 +216,10 @@ class UpsOperations:
                 elif during or reading.at - began_at > _TEST_BEGINS_WITHIN_S:
                     return during, reading
         return during, None
+
+
+async def _cycles(dialect: Dialect, _: Ask) -> bool:
+    return dialect.cycles
 
 
 def _refuse_if(reason: str | None) -> None:

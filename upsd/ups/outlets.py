@@ -38,3 +38,21 @@ class UpsOutlets:
             return await self._operations.cycle_by_plan(off_after_s, restore_after_min)
         except UpsError as error:
             raise RackError(f"the outlet cycle was not scheduled: {error}") from error
+
+    async def check_cycle(self) -> str:
+        """Have the UPS answer, and say what a bench test has found out about its outlets."""
+        try:
+            can = await self._operations.can_cycle()
+        except UpsError as error:
+            raise RackError(f"the UPS can't be asked: {error}") from error
+        if not can:
+            raise RackError(
+                "this UPS has no command that switches its outlets off and on again: machines that are off stay off"
+                " until a person starts them"
+            )
+        profile = self._profile()
+        if profile is None or profile.cycles_outlets is None:
+            return "the UPS answers; whether it really cycles its outlets is not measured: upsctl ups bench"
+        if profile.cycles_outlets is False:
+            return f"the UPS answers; it only switches its outlets off, as measured on {profile.measured_on}"
+        return f"the UPS answers, and cycles its outlets, as measured on {profile.measured_on}"

@@ -27,6 +27,7 @@ class SentrDialect:
     """SENTR, spoken to the machine with this IDENT (0 to 7)."""
 
     name = "sentr"
+    cycles = False
 
     def __init__(self, ident: int = 0) -> None:
         self._ident = ident

@@ -1,4 +1,4 @@
-"""One file for each kind of step, and the table that says who does what."""
+"""One file for each kind of step, and the tables that say who does what, and who proves it in a rehearsal."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING
 
 from upsd.domain.plan import StepKind
 from upsd.shutdown.floor import AMPLE
-from upsd.shutdown.steps.announce import Announce
-from upsd.shutdown.steps.confirm_off import ConfirmOff
-from upsd.shutdown.steps.cordon import Cordon, Uncordon, WaitReady
-from upsd.shutdown.steps.drain import Drain
-from upsd.shutdown.steps.host_poweroff import HostPoweroff
-from upsd.shutdown.steps.outlet_cycle import OutletCycle
-from upsd.shutdown.steps.poweroff import Poweroff, RemoteMachine
-from upsd.shutdown.steps.storage import Flush, Unmount, WaitStorage
+from upsd.shutdown.steps.announce import Announce, RehearseAnnounce
+from upsd.shutdown.steps.confirm_off import ConfirmOff, RehearseConfirmOff
+from upsd.shutdown.steps.cordon import Cordon, RehearseCordon, Uncordon, WaitReady
+from upsd.shutdown.steps.drain import Drain, RehearseDrain
+from upsd.shutdown.steps.host_poweroff import HostPoweroff, RehearseHostPoweroff
+from upsd.shutdown.steps.outlet_cycle import OutletCycle, RehearseOutletCycle
+from upsd.shutdown.steps.poweroff import Poweroff, RehearsePoweroff, RemoteMachine
+from upsd.shutdown.steps.storage import Flush, RehearseUnmount, Unmount, WaitStorage
 from upsd.shutdown.steps.wait_battery import WaitBattery
 from upsd.shutdown.steps.wait_host import WaitHost
 from upsd.shutdown.steps.workloads import AwaitWorkloads
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from upsd.shutdown.engine import Performer
     from upsd.shutdown.floor import BatteryLevel
 
-__all__ = ["Rack", "RemoteMachine", "performers"]
+__all__ = ["Rack", "RemoteMachine", "performers", "rehearsers"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,4 +75,23 @@ def performers(rack: Rack) -> dict[StepKind, Performer]:
         table[StepKind.UNMOUNT] = Unmount(rack.storage)
         table[StepKind.FLUSH] = Flush(rack.storage)
         table[StepKind.WAIT_STORAGE] = WaitStorage(rack.storage)
+    return table
+
+
+def rehearsers(rack: Rack) -> dict[StepKind, Performer]:
+    """Who proves each kind of step of the shutdown in this rack, with the same rights and without harm."""
+    table: dict[StepKind, Performer] = {
+        StepKind.ANNOUNCE: RehearseAnnounce(rack.emit),
+        StepKind.POWEROFF: RehearsePoweroff(rack.machines),
+        StepKind.CONFIRM_OFF: RehearseConfirmOff(rack.machines),
+        StepKind.OUTLET_CYCLE: RehearseOutletCycle(rack.outlets),
+        StepKind.HOST_POWEROFF: RehearseHostPoweroff(rack.local_host),
+    }
+    if rack.cluster:
+        cluster = rack.cluster.rehearsed()
+        table[StepKind.CORDON] = RehearseCordon(cluster)
+        table[StepKind.DRAIN] = RehearseDrain(cluster, rack.delete_grace_s)
+    if rack.storage:
+        table[StepKind.UNMOUNT] = RehearseUnmount(rack.storage)
+        table[StepKind.FLUSH] = Flush(rack.storage.rehearsed())
     return table

@@ -26,3 +26,16 @@ class Announce:
         fields = {"outage": context.outage, "target": step.target}
         self.emit(Event("shutdown_announced", Severity.CRITICAL, fields))
         return Outcome()
+
+
+@dataclass(frozen=True, slots=True)
+class RehearseAnnounce:
+    """Emits that it is a rehearsal, so that nobody takes it for an outage."""
+
+    emit: Callable[[Event], None]
+
+    async def __call__(self, step: Step, context: StepContext) -> Outcome:
+        """Do the step."""
+        fields = {"rehearsal": context.outage, "target": step.target}
+        self.emit(Event("rehearsal_announced", Severity.INFO, fields))
+        return Outcome()

@@ -72,3 +72,19 @@ class ConfirmOff:
 
 def _outcome(detail: str, *, asked_again: bool) -> Outcome:
     return Outcome(StepState.FORCED, f"{detail}, after it was asked again") if asked_again else Outcome(detail=detail)
+
+
+@dataclass(frozen=True, slots=True)
+class RehearseConfirmOff:
+    """Calls the machine's SSH port once: only one that answers now would be noticed going off."""
+
+    machines: Mapping[str, RemoteMachine]
+
+    async def __call__(self, step: Step, context: StepContext) -> Outcome:  # noqa: ARG002
+        """Do the step."""
+        answer = await self.machines[step.target].host.call_port()
+        if answer is PortAnswer.ACCEPTS:
+            return Outcome(detail="its SSH port answers")
+        silent = answer is PortAnswer.SILENT
+        said = "is silent: is it off, or cut from the network?" if silent else "refuses connections: does sshd run?"
+        return Outcome(StepState.FAILED, f"its SSH port {said}")

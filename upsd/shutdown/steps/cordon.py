@@ -97,6 +97,19 @@ class WaitReady:
             await asyncio.sleep(_POLL_S)
 
 
+@dataclass(frozen=True, slots=True)
+class RehearseCordon:
+    """Asks for every cordon as an outage would; the cluster is one that changes nothing."""
+
+    cluster: Cluster
+
+    async def __call__(self, step: Step, context: StepContext) -> Outcome:  # noqa: ARG002
+        """Do the step."""
+        nodes = await self.cluster.nodes()
+        ours = await asyncio.gather(*(self.cluster.cordon(node.name, context.outage) for node in nodes))
+        return Outcome(detail=f"{sum(ours)} of {len(nodes)} nodes could be cordoned")
+
+
 async def _nodes(cluster: Cluster, step: Step, context: StepContext) -> list[Node]:
     return _meant(step, await persist(context, cluster.nodes))
 

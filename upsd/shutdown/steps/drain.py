@@ -14,14 +14,14 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from upsd.domain.plan import StepState
-from upsd.domain.rack import EvictionAnswer, RackError
+from upsd.domain.rack import EvictionAnswer, Pod, RackError
 from upsd.shutdown.engine import Outcome
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from upsd.domain.plan import Step
-    from upsd.domain.rack import Cluster, Pod
+    from upsd.domain.rack import Cluster
     from upsd.shutdown.engine import StepContext
 
 _POLL_S = 1.0
@@ -29,6 +29,7 @@ _RETRY_EVICTION_S = 3.0
 _CONCURRENT = 16
 # An API that has not answered once in this time is down; the node's power-off then ends its pods.
 _PATIENCE_S = 30.0
+_NOBODY = Pod("default", "upsd-rehearsal", uid="00000000-0000-0000-0000-000000000000")
 
 
 @dataclass(slots=True)
@@ -102,6 +103,35 @@ class Drain:
         progress.asked.add(pod.uid)
         progress.forced[pod.uid] = pod.full_name
         progress.grace_s[pod.uid] = grace_s
+
+
+@dataclass(frozen=True, slots=True)
+class RehearseDrain:
+    """Asks for the end of every pod as an outage would; the cluster is one that changes nothing."""
+
+    cluster: Cluster
+    delete_grace_s: int
+
+    async def __call__(self, step: Step, context: StepContext) -> Outcome:
+        """Do the step."""
+        pods = [pod for pod in await self.cluster.pods(step.target) if must_go(pod)]
+        context.say(f"{len(pods)} pods")
+        limit = asyncio.Semaphore(_CONCURRENT)
+
+        async def ask(pod: Pod) -> EvictionAnswer:
+            async with limit:
+                answer = await self.cluster.evict(pod)
+                await self.cluster.delete(pod, self.delete_grace_s)
+                return answer
+
+        # Rights are looked at before names, so that a node without pods proves them by one that is not there.
+        answers = await asyncio.gather(*(ask(pod) for pod in pods or [_NOBODY]))
+        refusals = {EvictionAnswer.NOT_NOW, EvictionAnswer.NEVER}
+        refused = [pod.full_name for pod, answer in zip(pods, answers, strict=False) if answer in refusals]
+        if refused:
+            budget = f"a budget will make the drain use force: {_names(refused)}"
+            return Outcome(detail=f"{len(pods)} pods could be ended; {budget}")
+        return Outcome(detail=f"{len(pods)} pods could be ended")
 
 
 def must_go(pod: Pod) -> bool:

@@ -8,12 +8,13 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from upsd.domain.rack import RackError
+from upsd.shutdown.engine import Outcome
 from upsd.shutdown.steps.persist import persist
 
 if TYPE_CHECKING:
     from upsd.domain.plan import Step
     from upsd.domain.rack import LocalHost
-    from upsd.shutdown.engine import Outcome, StepContext
+    from upsd.shutdown.engine import StepContext
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,3 +39,14 @@ class HostPoweroff:
         except RackError:
             context.fulfilled = False
             raise
+
+
+@dataclass(frozen=True, slots=True)
+class RehearseHostPoweroff:
+    """Asks whether this machine would power off."""
+
+    local_host: LocalHost
+
+    async def __call__(self, step: Step, context: StepContext) -> Outcome:  # noqa: ARG002
+        """Do the step."""
+        return Outcome(detail=await self.local_host.check_poweroff())

@@ -29,3 +29,14 @@ class OutletCycle:
         confirmed = await persist(context, cycle, pause_s=1.0)
         detail = f"outlets off in {self.off_delay_s} s, on again {self.restore_delay_min} min later"
         return Outcome(detail=detail if confirmed else f"{detail}; the UPS took it and does not show it")
+
+
+@dataclass(frozen=True, slots=True)
+class RehearseOutletCycle:
+    """Asks the UPS how it is; nothing is scheduled."""
+
+    outlets: Outlets
+
+    async def __call__(self, step: Step, context: StepContext) -> Outcome:  # noqa: ARG002
+        """Do the step."""
+        return Outcome(detail=await self.outlets.check_cycle())

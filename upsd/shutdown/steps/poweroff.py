@@ -1,12 +1,13 @@
-"""Ask a machine over SSH to power itself off."""
+"""Ask a machine over SSH to power itself off, or, in a rehearsal, whether it would be allowed to."""
 
 from __future__ import annotations
 
 import asyncio
+import shlex
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from upsd.domain.rack import RackError
+from upsd.domain.rack import CommandError, RackError
 from upsd.shutdown.engine import Outcome
 from upsd.shutdown.steps.persist import persist
 
@@ -28,6 +29,8 @@ class RemoteMachine:
     host: RemoteHost
     poweroff_command: str
     waker: Waker | None = None
+    rehearse_command: str | None = None
+    """Proves the right to power it off, also where its sshd has a forced command; none to prove it by our own."""
 
     async def ask_to_power_off(self) -> None:
         """Send the command; an answer that does not come in ten seconds is an error."""
@@ -36,6 +39,36 @@ class RemoteMachine:
                 await self.host.run(self.poweroff_command)
         except TimeoutError:
             raise RackError(f"took the connection and did not answer within {_ANSWER_S:.0f} s") from None
+
+    async def check_power_off(self) -> str:
+        """Log in as the power-off would, and have its right to power off checked; what that has shown, for a person.
+
+        Nothing is powered off.
+        """
+        check = self.rehearse_command or check_of(self.poweroff_command)
+        try:
+            async with asyncio.timeout(_ANSWER_S):
+                if self.rehearse_command is not None:
+                    await self.host.run(check)
+                else:
+                    await self.host.run_unforced(check)
+        except CommandError as error:
+            raise RackError(f"logged in, and may not power it off: {error}; see config/worker/sudoers") from error
+        except TimeoutError:
+            raise RackError(f"took the connection and did not answer within {_ANSWER_S:.0f} s") from None
+        return f"logged in, and `{check}` says yes"
+
+
+def check_of(poweroff_command: str) -> str:
+    """The command that finds out, and changes nothing, whether another one may be run.
+
+    `sudo -l COMMAND` fails if sudo would not let us. Without sudo in front, it is only looked for.
+    """
+    words = shlex.split(poweroff_command)
+    if words[0].rpartition("/")[2] == "sudo" and "-n" in words and "-l" not in words:
+        at = words.index("-n") + 1
+        return shlex.join([*words[:at], "-l", *words[at:]])
+    return shlex.join(["command", "-v", words[0]])
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,3 +85,14 @@ class Poweroff:
         await persist(context, self.machines[step.target].ask_to_power_off, tries=_TRIES)
         self.acknowledged.add(step.target)
         return Outcome()
+
+
+@dataclass(frozen=True, slots=True)
+class RehearsePoweroff:
+    """Logs in to the step's machine and has the right to power it off checked."""
+
+    machines: Mapping[str, RemoteMachine]
+
+    async def __call__(self, step: Step, context: StepContext) -> Outcome:  # noqa: ARG002
+        """Do the step."""
+        return Outcome(detail=await self.machines[step.target].check_power_off())

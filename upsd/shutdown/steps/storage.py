@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from upsd.domain.plan import StepState
 from upsd.domain.rack import RackError
 from upsd.shutdown.engine import Outcome
 from upsd.shutdown.steps.persist import persist
@@ -57,3 +58,19 @@ class WaitStorage:
         await self.storage.mount()
         if not await self.storage.is_mounted():
             raise RackError("mounted, but does not answer yet")
+
+
+@dataclass(frozen=True, slots=True)
+class RehearseUnmount:
+    """Looks whether it is mounted and answers, and whether it could be unmounted."""
+
+    storage: Storage
+
+    async def __call__(self, step: Step, context: StepContext) -> Outcome:  # noqa: ARG002
+        """Do the step."""
+        if not await self.storage.is_mounted():
+            return Outcome(
+                StepState.FAILED, "it is not mounted, or does not answer: mount it, and look whether it is up"
+            )
+        await self.storage.check_unmount()
+        return Outcome(detail="mounted, answers, and can be unmounted as far as can be told")
