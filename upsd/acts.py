@@ -82,6 +82,18 @@ def ups_acts(operations: UpsOperations) -> dict[str, Act]:
     }
 
 
+def battery_acts(replaced: Callable[[], None]) -> dict[str, Act]:
+    """The commands that concern what was learned of the battery."""
+
+    async def new_battery(request: Mapping[str, Json]) -> Json:
+        if request.get("yes") is not True:
+            raise ActError("it forgets all that was learned of the old battery; say that you mean it with --yes")
+        replaced()
+        return {"forgotten": True}
+
+    return {"ups-new-battery": new_battery}
+
+
 def _spoken(work: Callable[_Arguments, Awaitable[Json]]) -> Callable[_Arguments, Awaitable[Json]]:
     """The same with errors that the control socket passes on."""
 

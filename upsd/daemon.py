@@ -23,9 +23,9 @@ import structlog
 
 from upsd import adapters, shapes
 from upsd import log as logs
-from upsd.acts import may_act, ups_acts, ups_asks
+from upsd.acts import battery_acts, may_act, ups_acts, ups_asks
 from upsd.control import ControlError, ControlServer
-from upsd.domain.power import Severity
+from upsd.domain.power import Event, Severity
 from upsd.domain.rack import RackError
 from upsd.notify import Notifier, watchdog_interval_s
 from upsd.publish.mqtt import PublishError
@@ -38,14 +38,17 @@ from upsd.shutdown.journal import FileJournal, JournalError
 from upsd.shutdown.steps import performers
 from upsd.status import StatusBoard, shutdown_document, state_document
 from upsd.supervisor import Supervisor
+from upsd.ups import battery_file
 from upsd.ups import profile as profiles
+from upsd.ups.battery.history import BatteryHistory
+from upsd.ups.battery.watch import BatteryWatch
 from upsd.ups.errors import UpsError
 from upsd.ups.operations import UpsOperations
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
 
-    from upsd.domain.power import Event, PowerState, Reading
+    from upsd.domain.power import PowerState, Reading
     from upsd.publish.mqtt import MqttPublisher
     from upsd.rack.kubernetes import KubernetesCluster
     from upsd.settings import Settings
@@ -118,10 +121,21 @@ class Daemon:
             name_outage=lambda: f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{uuid.uuid4().hex[:4]}",
         )
         self._unfinished = self._load_journal()
+        self._battery_thread = ThreadPoolExecutor(1, "battery")
+        self._battery_trouble: str | None = None
+        self._battery = BatteryWatch(
+            self._load_battery(),
+            now=self._loop.time(),
+            today=_date,
+            keep=self._keep_battery,
+            emit=self._emit,
+            installed=settings.battery.installed,
+        )
         self._supervisor = Supervisor(
             shapes.supervisor_rules(settings),
             self._conductor,
             facts=lambda identity: shapes.battery_facts(settings, identity, self._fitting_profile()),
+            battery=self._battery,
             emit=self._emit,
             unfinished=self._unfinished,
             boot_id=boot_id,
@@ -140,7 +154,7 @@ class Daemon:
             self.board,
             settings.control.socket,
             extra={"plan": self._plan, **ups_asks(self._operations)},
-            acts=ups_acts(self._operations),
+            acts={**ups_acts(self._operations), **battery_acts(self._battery.replaced)},
             may_act=partial(may_act, group=settings.control.operators),
             refresh=self._refresh,
         )
@@ -166,6 +180,7 @@ class Daemon:
                 publishing.cancel()
             with contextlib.suppress(UpsError):
                 await self._driver.close()
+        self._battery_thread.shutdown(wait=False, cancel_futures=True)
         self._transport.shutdown()
         self._journal.close()
         self._notifier.close()
@@ -222,6 +237,27 @@ class Daemon:
         # In a thread: a dying disk may hang, and to forget this costs little.
         saving = self._loop.run_in_executor(None, profiles.save, self._settings.state_directory, known)
         saving.add_done_callback(_report_saving)
+
+    def _load_battery(self) -> BatteryHistory:
+        try:
+            return battery_file.load(self._settings.state_directory)
+        except battery_file.BatteryFileError as error:
+            self._emit(Event("battery_history_failed", Severity.WARNING, {"reason": str(error)}))
+            return BatteryHistory()
+
+    def _keep_battery(self, history: BatteryHistory) -> None:
+        # In a thread of its own, one write after the other: a dying disk may hang, and nothing waits for this.
+        saving = self._loop.run_in_executor(
+            self._battery_thread, battery_file.save, self._settings.state_directory, history
+        )
+        saving.add_done_callback(self._battery_kept)
+
+    def _battery_kept(self, saving: asyncio.Future[None]) -> None:
+        error = None if saving.cancelled() else saving.exception()
+        trouble = f"what was learned of the battery can't be written: {error}; make room" if error else None
+        if trouble and trouble != self._battery_trouble:
+            self._emit(Event("battery_history_failed", Severity.WARNING, {"reason": trouble}))
+        self._battery_trouble = trouble
 
     def _why_no_command(self) -> str | None:
         phase = self._conductor.phase
@@ -288,6 +324,7 @@ class Daemon:
             self._driver.trouble,
             self._profile_trouble or self._profile_misfit(),
             self._conductor.journal_problem,
+            self._battery_trouble,
             self._publisher_trouble or (self._publisher and self._publisher.trouble),
             *(self._identity.warnings() if self._identity else ()),
             *self._doubts(),

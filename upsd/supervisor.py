@@ -15,7 +15,6 @@ from upsd.shutdown.budget import critical_path_s
 from upsd.shutdown.conductor import Phase
 from upsd.shutdown.trigger import Supply, evaluate, starts_in_s
 from upsd.status import Snapshot
-from upsd.ups import battery
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -25,7 +24,8 @@ if TYPE_CHECKING:
     from upsd.shutdown.conductor import Conductor
     from upsd.shutdown.journal import Unfinished
     from upsd.shutdown.trigger import Trigger, TriggerRules
-    from upsd.ups.battery import BatteryFacts
+    from upsd.ups.battery.facts import BatteryFacts
+    from upsd.ups.battery.watch import BatteryWatch
 
 # A shutdown that passed its point of no return before we were restarted goes on after this, with or without a reading.
 _RESUME_BLIND_S = 10.0
@@ -48,6 +48,7 @@ class Supervisor:
         rules: what the settings say.
         conductor: runs the plans.
         facts: what is known of the battery, by who the UPS says it is.
+        battery: follows the battery.
         emit: hears every event.
         unfinished: the outage that the journal leaves open.
         boot_id: of this boot.
@@ -60,6 +61,7 @@ class Supervisor:
         conductor: Conductor,
         *,
         facts: Callable[[UpsIdentity | None], BatteryFacts],
+        battery: BatteryWatch,
         emit: Callable[[Event], None],
         unfinished: Unfinished | None,
         boot_id: str,
@@ -68,15 +70,14 @@ class Supervisor:
         self._rules = rules
         self._conductor = conductor
         self._facts = facts
+        self._watch = battery
         self._emit = emit
         self._unfinished = unfinished
         self._boot_id = boot_id
         self._started_at = now
         self._trigger: Trigger | None = None
-        self._charge = battery.Charge(at=now)
         self._ends = (-math.inf, -math.inf)
         self._low_end = math.inf
-        self._began_on_battery = False
         self.view = PowerView(heard_at=now)
         self.identity: UpsIdentity | None = None
         self._known: tuple[UpsIdentity | None, BatteryFacts] | None = None
@@ -85,12 +86,11 @@ class Supervisor:
 
     def hear(self, reading: Reading) -> None:
         """Follow one reading."""
-        first = self.view.reading is None
         self.view, events = observe(self.view, reading, self._rules.power)
-        # Nobody knows for how long it was so before we came.
-        self._began_on_battery = self.view.lost_at is not None and (first or self._began_on_battery)
         self._low_end = min(self._low_end, reading.at + self._battery.after_low_s) if self.view.low else math.inf
         on_mains = self.view.lost_at is None
+        discharging = reading.on_battery or not on_mains
+        self._watch.follow(reading.at, self._watts(), self._battery, reading, discharging=discharging)
         self._ends = (self._ends[1], -math.inf if on_mains else reading.at + self._estimate(reading.at).low_s)
         self._follow(reading.at, events)
         if self.view.on_mains:
@@ -123,16 +123,14 @@ class Supervisor:
             low_s = max(low_s, self._ends[0] - now)
         elif self.view.lost_at is not None:
             low_s = min(low_s, max(self._ends) - now)
-        low_s = max(0.0, min(low_s, self._low_end - now))
-        return replace(estimate, low_s=low_s, expected_s=max(estimate.expected_s, low_s))
+        # The model knows the time until the flag; once it is up, what counts is how long the UPS then lasts.
+        low_s = max(0.0, low_s if math.isinf(self._low_end) else self._low_end - now)
+        expected_s = max(estimate.expected_s, low_s)
+        return replace(estimate, low_s=low_s, expected_s=expected_s, high_s=max(estimate.high_s, expected_s))
 
     def _estimate(self, now: float) -> RuntimeEstimate:
-        fresh = None if self.view.silent else self.view.reading
-        on_battery_s = None if self.view.lost_at is None else now - self.view.lost_at
-        if self._began_on_battery:
-            on_battery_s = math.inf
-        charge = self._charge_at(now)
-        return battery.estimate(charge, self._watts(), self._battery, reading=fresh, on_battery_s=on_battery_s)
+        told_s = None if self.view.silent or self.view.reading is None else self.view.reading.runtime_s
+        return self._watch.runtime(now, self._watts(), self._battery, told_s)
 
     @property
     def _battery(self) -> BatteryFacts:
@@ -159,12 +157,12 @@ class Supervisor:
             phase=self._conductor.phase.value,
             warnings=self.warnings,
             test_result=self.test_result,
+            battery=self._watch.health(),
         )
 
     def _follow(self, now: float, events: tuple[Event, ...]) -> None:
         for event in events:
             self._emit(event)
-        self._charge = self._charge_at(now)
         if self._unfinished:
             self._settle_unfinished(self._unfinished, now)
         self._pull_trigger(now)
@@ -203,13 +201,6 @@ class Supervisor:
             low_s=self.runtime(now).low_s,
             need_s=critical_path_s(self._conductor.plan),
         )
-
-    def _charge_at(self, now: float) -> battery.Charge:
-        reading = self.view.reading
-        if self.view.lost_at is not None or (reading and reading.on_battery):
-            return battery.discharge(self._charge, now, self._watts(), self._battery)
-        charged = reading is not None and reading.charged and not self.view.silent
-        return battery.recharge(self._charge, now, charged=charged)
 
     def _ended(self) -> frozenset[str]:
         return self._conductor.ended if self._conductor.phase is Phase.SHUTTING_DOWN else frozenset()

@@ -16,7 +16,9 @@ from upsd.shutdown.plan import ClusterShape, HostShape, RackShape, StorageShape
 from upsd.shutdown.steps import Rack, RemoteMachine, performers
 from upsd.shutdown.trigger import TriggerRules
 from upsd.supervisor import Supervisor, SupervisorRules
-from upsd.ups.battery import BatteryFacts
+from upsd.ups.battery.facts import BatteryFacts
+from upsd.ups.battery.history import BatteryHistory
+from upsd.ups.battery.watch import BatteryWatch
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Coroutine, Mapping
@@ -48,6 +50,7 @@ class Outage:
     silent_until: float = float("inf")
     unfinished: Unfinished | None = None
     events: list[Event] = field(default_factory=list)
+    kept: list[BatteryHistory] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         """Wire the rooms, as the daemon does."""
@@ -90,6 +93,13 @@ class Outage:
             ),
             self.conductor,
             facts=lambda _: BatteryFacts(12.0, 7.0, 0.7, 0.8, 10.0),
+            battery=BatteryWatch(
+                BatteryHistory(),
+                now=asyncio.get_running_loop().time(),
+                today=lambda: "2025-11-23",
+                keep=self.kept.append,
+                emit=self.events.append,
+            ),
             emit=self.events.append,
             unfinished=self.unfinished,
             boot_id="boot",

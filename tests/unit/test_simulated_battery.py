@@ -113,7 +113,7 @@ def test_a_weak_cell_breaks_down_early_and_takes_two_volts_with_it() -> None:
     weak = BatterySpec(weakest_cell=0.6)
     assert 0.4 < seconds_to(LOW_V, 70, weak) / seconds_to(LOW_V, 70) < 0.65
 
-    battery, seen = Battery(weak), []
+    battery, seen = Battery(weak), list[float]()
     while not seen or seen[-1] > CUT_OFF_V:
         battery.step(1.0, Inverter().drain_w(70))
         seen.append(battery.voltage_v)

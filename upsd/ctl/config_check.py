@@ -11,7 +11,7 @@ from upsd.settings_advice import advise
 from upsd.shapes import battery_facts, rack_shape
 from upsd.shutdown.budget import critical_path_s, describe
 from upsd.shutdown.plan import shutdown_plan
-from upsd.ups.battery import full_runtime_s
+from upsd.ups.battery.watch import full_runtime
 
 
 def run(path: str) -> int:
@@ -25,7 +25,7 @@ def run(path: str) -> int:
         print(f"{path}: warning: {advice}", file=sys.stderr)
     plan = shutdown_plan(rack_shape(settings))
     watts = sum(machine.watts for machine in settings.machines)
-    runtime = full_runtime_s(battery_facts(settings, None), watts)
+    runtime = full_runtime(battery_facts(settings, None), watts)
     usable_s = runtime.low_s - settings.battery.reserve - settings.shutdown.margin
     print(f"{path} is valid. This is the plan that would run:\n")
     print("\n".join(describe(plan)))

@@ -128,6 +128,12 @@ def _add_ups(add_parser: Callable[..., argparse.ArgumentParser], common: argpars
     cycle.add_argument("--restore-after", metavar="MINUTES", type=int, default=1, help="after that; else %(default)s")
     cycle.add_argument("--yes", action="store_true", help="you mean it; without it nothing is done")
     add("cancel", "Call a scheduled outlet cycle off, while the outlets are still on.", "sudo upsctl ups cancel")
+    new_battery = add(
+        "new-battery",
+        "Say that the battery was replaced: what was learned of the old one is forgotten.",
+        "sudo upsctl ups new-battery --yes",
+    )
+    new_battery.add_argument("--yes", action="store_true", help="you mean it; without it nothing is done")
     bench = add(
         "bench",
         "Find out, step by step and asking before each, what this UPS really does; upsd must be stopped.",

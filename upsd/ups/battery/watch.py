@@ -1,0 +1,238 @@
+"""Follows the battery by the readings: on mains it fills, on battery every few seconds of voltage teach something.
+
+Plain calls with the time in them, as in the supervisor that makes them. What was learned is handed out to be kept once
+a minute during a discharge, since a shutdown may take this machine's power before the discharge has ended.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
+
+from upsd.domain.power import Event, RuntimeEstimate, Severity
+from upsd.ups.battery.chemistry import FULL_BLOCK_V, LOW_BLOCK_V, Use
+from upsd.ups.battery.health import health_of
+from upsd.ups.battery.history import BatteryHistory, opinion_of, with_beginning, with_discharge
+from upsd.ups.battery.learning import Discharge, Point
+from upsd.ups.battery.opinion import Opinion, Outlook, outlooks, runtime_s, starting, told, untried
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from datetime import date
+
+    from upsd.domain.power import BatteryHealth, Reading
+    from upsd.ups.battery.facts import BatteryFacts
+
+_STEP_S: Final = 5.0
+_STEP_ON_MAINS_S: Final = 60.0
+_KEEP_EVERY_S: Final = 60.0
+_MOST_POINTS: Final = 120
+_REFILL_HOURS: Final = 10.0
+_UNSURE_AT_START: Final = 0.1
+_UNSURE_IN_OUTAGE: Final = 0.3
+_SURER_EVERY_S: Final = 4 * 3600.0
+_NOT_REFILLED: Final = 0.25
+_MEAN_BLOCK_V: Final = (FULL_BLOCK_V + LOW_BLOCK_V) / 2
+
+
+@dataclass(slots=True)
+class _Running:
+    """A discharge that goes on: what was thought of the battery before, and what it has shown since."""
+
+    began_at: float
+    unsure: float
+    before: Opinion
+    known: BatteryHistory
+    opinion: Opinion
+    kept_at: float
+    watt_seconds: float = 0.0
+    every: int = 1
+    steps: int = 0
+    points: list[Point] = field(default_factory=list)
+    reached_low: bool = False
+
+    def take(self, point: Point) -> None:
+        """Note a point; when there are too many, every second one goes and from then on fewer come."""
+        self.steps += 1
+        if self.steps % self.every == 0:
+            self.points.append(point)
+        if len(self.points) > _MOST_POINTS:
+            del self.points[::2]
+            self.every *= 2
+
+
+def full_runtime(facts: BatteryFacts, watts: float) -> RuntimeEstimate:
+    """How long a full battery that has shown nothing yet carries this load until the UPS says low."""
+    power_w = facts.block_w(watts)
+    low_s, expected_s, high_s = runtime_s(outlooks(untried(facts), Use(), power_w, facts), Use(), power_w)
+    return RuntimeEstimate(expected_s, low_s, high_s, "model")
+
+
+class BatteryWatch:
+    """What the battery is thought to give.
+
+    Args:
+        history: what is known of it from before.
+        now: loop time at the start.
+        today: the date, to write down (ISO 8601).
+        keep: is handed the history whenever there is something new in it.
+        emit: hears every event.
+        installed: when the battery was put in, if that is known.
+    """
+
+    def __init__(
+        self,
+        history: BatteryHistory,
+        *,
+        now: float,
+        today: Callable[[], str],
+        keep: Callable[[BatteryHistory], None],
+        emit: Callable[[Event], None],
+        installed: date | None = None,
+    ) -> None:
+        self.history = history
+        self._today = today
+        self._keep = keep
+        self._emit = emit
+        self._installed = installed
+        self._at = now
+        self._use = Use()
+        self._unsure = _UNSURE_AT_START
+        self._seen_mains = False
+        self._running: _Running | None = None
+        self._volts: list[float] = []
+        self._learned: tuple[BatteryFacts, BatteryHistory, str, Opinion] | None = None
+        self._outlooks: tuple[Outlook, ...] = ()
+        self._figures: tuple[float, tuple[float, float, float]] | None = None
+
+    def follow(
+        self, now: float, watts: float, facts: BatteryFacts, reading: Reading | None, *, discharging: bool
+    ) -> None:
+        """Take the time since the last call in, and a fresh reading if there is one."""
+        if discharging:
+            self._follow_discharge(now, watts, facts, reading)
+        else:
+            self._follow_charge(now, watts, facts, charged=reading is not None and reading.charged)
+
+    def runtime(self, now: float, watts: float, facts: BatteryFacts, told_s: float | None) -> RuntimeEstimate:
+        """How long it lasts until the UPS says low; `told_s` is what the UPS itself says."""
+        low_s, expected_s, high_s = self._seconds(now, watts, facts)
+        if told_s is not None and told_s < low_s:
+            return RuntimeEstimate(min(told_s, expected_s), told_s, high_s, "ups", model_s=expected_s, ups_s=told_s)
+        return RuntimeEstimate(expected_s, low_s, high_s, "model", model_s=expected_s, ups_s=told_s)
+
+    def health(self) -> BatteryHealth:
+        """How worn it is, as far as it has shown."""
+        return health_of(self.history.health, self._installed)
+
+    def replaced(self) -> None:
+        """An operator says that there is a new battery: nothing that was learned holds any more."""
+        self._begin_anew("an operator said so")
+
+    def _follow_discharge(self, now: float, watts: float, facts: BatteryFacts, reading: Reading | None) -> None:
+        running = self._running
+        if running is None:
+            if not self._seen_mains:
+                self._unsure = _UNSURE_IN_OUTAGE  # nobody knows for how long it was so before we came
+            self._at = max(self._at, now - _STEP_S)
+            opinion = self._opinion(facts)
+            running = _Running(now, self._unsure, opinion, self.history, starting(opinion, self._unsure), now)
+            self._running, self._volts = running, []
+        if reading is not None and reading.battery_voltage_v:
+            self._volts.append(reading.battery_voltage_v / facts.blocks)
+        low = reading is not None and reading.battery_low and not running.reached_low
+        if now - self._at >= _STEP_S or low or not running.points:
+            self._step(running, now, watts, facts)
+        if low and running.points:
+            running.reached_low = True
+            self._learn(running, now, facts)
+        elif now - running.kept_at >= _KEEP_EVERY_S and not running.reached_low:
+            running.kept_at = now
+            self.history = with_beginning(running.known, self._discharge(running, now))
+            self._keep(self.history)
+
+    def _step(self, running: _Running, now: float, watts: float, facts: BatteryFacts) -> None:
+        seconds = max(0.0, now - self._at)
+        block_v = sum(self._volts) / len(self._volts) if self._volts else None
+        current_a = facts.block_w(watts) / max(1.0, block_v or _MEAN_BLOCK_V)
+        self._use = self._use.after(seconds, current_a)
+        running.watt_seconds += watts * seconds
+        if block_v is not None:
+            share = current_a * seconds / 3600.0 / facts.capacity_ah
+            running.opinion = told(running.opinion, self._use, current_a, block_v, share, facts)
+            if not running.reached_low:
+                running.take(Point(self._use, current_a, block_v))
+        self._at, self._volts, self._figures = max(self._at, now), [], None
+        self._outlooks = outlooks(running.opinion, self._use, facts.block_w(watts), facts)
+
+    def _follow_charge(self, now: float, watts: float, facts: BatteryFacts, *, charged: bool) -> None:
+        self._seen_mains = True
+        if self._running is not None:
+            self._end(self._running, now, facts)
+        seconds = now - self._at
+        if charged and (self._use != Use() or self._unsure):
+            self._use, self._unsure, seconds = Use(), 0.0, _STEP_ON_MAINS_S
+        if seconds < _STEP_ON_MAINS_S and self._outlooks:
+            return
+        self._use = self._use.refilled(max(0.0, now - self._at), facts.capacity_ah / _REFILL_HOURS)
+        self._unsure *= math.exp(-max(0.0, now - self._at) / _SURER_EVERY_S)
+        self._at, self._figures = max(self._at, now), None
+        self._look(watts, facts)
+
+    def _look(self, watts: float, facts: BatteryFacts) -> None:
+        opinion = starting(self._opinion(facts), self._unsure)
+        self._outlooks = outlooks(opinion, self._use, facts.block_w(watts), facts)
+
+    def _end(self, running: _Running, now: float, facts: BatteryFacts) -> None:
+        if not running.reached_low and len(running.points) > 1:
+            self._learn(running, now, facts)
+        self._running, self._outlooks = None, ()
+        # It is not known how much of it the charger has put back, until the UPS says that it is charged.
+        self._unsure = min(1.0, running.unsure + _NOT_REFILLED * self._use.drawn_ah / facts.capacity_ah)
+
+    def _learn(self, running: _Running, now: float, facts: BatteryFacts) -> None:
+        discharge = self._discharge(running, now)
+        self.history, changed = with_discharge(running.known, discharge, running.before, facts)
+        if changed:
+            self._tell_changed("it gives far more than the one that was learned")
+        self._keep(self.history)
+
+    def _discharge(self, running: _Running, now: float) -> Discharge:
+        seconds = max(1.0, now - running.began_at)
+        return Discharge(
+            date=self._today(),
+            seconds=seconds,
+            watts=running.watt_seconds / seconds,
+            unsure=running.unsure,
+            reached_low=running.reached_low,
+            points=tuple(running.points),
+        )
+
+    def _begin_anew(self, reason: str) -> None:
+        self.history = BatteryHistory()
+        self._learned, self._figures, self._outlooks = None, None, ()
+        if self._running is not None:
+            self._running.known = BatteryHistory()
+        self._tell_changed(reason)
+        self._keep(self.history)
+
+    def _tell_changed(self, reason: str) -> None:
+        self._emit(Event("battery_changed", Severity.WARNING, {"reason": reason}))
+
+    def _opinion(self, facts: BatteryFacts) -> Opinion:
+        known, today = self._learned, self._today()[:10]
+        if known is None or (known[0], known[2]) != (facts, today) or known[1] is not self.history:
+            known = facts, self.history, today, opinion_of(self.history, facts, today)
+            self._learned = known
+        return known[3]
+
+    def _seconds(self, now: float, watts: float, facts: BatteryFacts) -> tuple[float, float, float]:
+        if not self._outlooks:
+            self._look(watts, facts)
+            self._figures = None
+        if self._figures is None or self._figures[0] != watts:
+            self._figures = watts, runtime_s(self._outlooks, self._use, facts.block_w(watts))
+        elapsed_s = 0.0 if self._running is None else max(0.0, now - self._at)
+        low_s, expected_s, high_s = (max(0.0, seconds - elapsed_s) for seconds in self._figures[1])
+        return low_s, expected_s, high_s
