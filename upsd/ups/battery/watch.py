@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from upsd.domain.power import BatteryHealth, Reading
     from upsd.ups.battery.facts import BatteryFacts
 
-_STEP_S: Final = 5.0
+_STEP_S: Final = 10.0
 _STEP_ON_MAINS_S: Final = 60.0
 _KEEP_EVERY_S: Final = 60.0
 _MOST_POINTS: Final = 120
@@ -113,7 +113,7 @@ class BatteryWatch:
         if discharging:
             self._follow_discharge(now, watts, facts, reading)
         else:
-            self._follow_charge(now, watts, facts, charged=reading is not None and reading.charged)
+            self._follow_charge(now, facts, charged=reading is not None and reading.charged)
 
     def runtime(self, now: float, watts: float, facts: BatteryFacts, told_s: float | None) -> RuntimeEstimate:
         """How long it lasts until the UPS says low; `told_s` is what the UPS itself says."""
@@ -163,26 +163,20 @@ class BatteryWatch:
             running.opinion = told(running.opinion, self._use, current_a, block_v, share, facts)
             if not running.reached_low:
                 running.take(Point(self._use, current_a, block_v))
-        self._at, self._volts, self._figures = max(self._at, now), [], None
-        self._outlooks = outlooks(running.opinion, self._use, facts.block_w(watts), facts)
+        self._at, self._volts, self._outlooks = max(self._at, now), [], ()
 
-    def _follow_charge(self, now: float, watts: float, facts: BatteryFacts, *, charged: bool) -> None:
+    def _follow_charge(self, now: float, facts: BatteryFacts, *, charged: bool) -> None:
         self._seen_mains = True
         if self._running is not None:
             self._end(self._running, now, facts)
         seconds = now - self._at
         if charged and (self._use != Use() or self._unsure):
             self._use, self._unsure, seconds = Use(), 0.0, _STEP_ON_MAINS_S
-        if seconds < _STEP_ON_MAINS_S and self._outlooks:
+        if seconds < _STEP_ON_MAINS_S:
             return
         self._use = self._use.refilled(max(0.0, now - self._at), facts.capacity_ah / _REFILL_HOURS)
         self._unsure *= math.exp(-max(0.0, now - self._at) / _SURER_EVERY_S)
-        self._at, self._figures = max(self._at, now), None
-        self._look(watts, facts)
-
-    def _look(self, watts: float, facts: BatteryFacts) -> None:
-        opinion = starting(self._opinion(facts), self._unsure)
-        self._outlooks = outlooks(opinion, self._use, facts.block_w(watts), facts)
+        self._at, self._outlooks = max(self._at, now), ()
 
     def _end(self, running: _Running, now: float, facts: BatteryFacts) -> None:
         if not running.reached_low and len(running.points) > 1:
@@ -211,7 +205,7 @@ class BatteryWatch:
 
     def _begin_anew(self, reason: str) -> None:
         self.history = BatteryHistory()
-        self._learned, self._figures, self._outlooks = None, None, ()
+        self._learned, self._outlooks = None, ()
         if self._running is not None:
             self._running.known = BatteryHistory()
         self._tell_changed(reason)
@@ -229,7 +223,9 @@ class BatteryWatch:
 
     def _seconds(self, now: float, watts: float, facts: BatteryFacts) -> tuple[float, float, float]:
         if not self._outlooks:
-            self._look(watts, facts)
+            running, unsure = self._running, self._unsure
+            opinion = running.opinion if running else starting(self._opinion(facts), unsure)
+            self._outlooks = outlooks(opinion, self._use, facts.block_w(watts), facts)
             self._figures = None
         if self._figures is None or self._figures[0] != watts:
             self._figures = watts, runtime_s(self._outlooks, self._use, facts.block_w(watts))

@@ -1,0 +1,270 @@
+"""How long the battery is said to last, what a discharge teaches, and what is kept of it."""
+
+from __future__ import annotations
+
+import json
+import math
+from datetime import date
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from hardware_sim.ups.battery import BatterySpec
+from tests.discharges import Observer, readings, settings_say
+from upsd.domain.power import HealthPoint, Reading
+from upsd.ups.battery.belief import Belief
+from upsd.ups.battery.chemistry import TRAITS, Block, Use
+from upsd.ups.battery.facts import BatteryFacts
+from upsd.ups.battery.health import health_of
+from upsd.ups.battery.history import BatteryHistory, decoded, encoded
+from upsd.ups.battery.learning import Discharge, Point
+from upsd.ups.battery.watch import full_runtime
+
+NINE_AH = settings_say(9.0)
+RACK_W = 76.0
+NEW = BatterySpec(capacity_ah=9.0)
+WORN = BatterySpec(capacity_ah=9.0, health=0.5)
+
+loads = st.floats(0, 500)
+batteries = st.builds(
+    BatteryFacts,
+    voltage_v=st.sampled_from([12.0, 24.0, 36.0, 240.0]),
+    capacity_ah=st.floats(4, 100),
+    health=st.floats(0.3, 1),
+    inverter_efficiency=st.floats(0.5, 1),
+    inverter_idle_w=st.floats(0, 50),
+)
+
+
+@given(batteries, loads, loads)
+@settings(max_examples=50, deadline=None)
+def test_more_load_never_lasts_longer(facts: BatteryFacts, one: float, other: float) -> None:
+    """At one state of knowledge."""
+    observer = Observer(facts)
+    observer.charged(RACK_W)
+    light, heavy = (observer.watch.runtime(observer.now, watts, facts, None) for watts in sorted((one, other)))
+    assert heavy.low_s <= light.low_s * 1.001
+    assert heavy.expected_s <= light.expected_s * 1.001
+
+
+@given(batteries, loads, st.none() | st.floats(0, 65535))
+@settings(max_examples=50, deadline=None)
+def test_the_pessimist_never_promises_more(facts: BatteryFacts, watts: float, told_s: float | None) -> None:
+    """Low, expected and high are in order whatever the UPS says, and are times."""
+    got = Observer(facts).watch.runtime(0.0, watts, facts, told_s)
+    assert 0 <= got.low_s <= got.expected_s <= got.high_s
+    assert math.isfinite(got.high_s)
+
+
+def test_the_figure_of_the_ups_wins_if_it_is_lower() -> None:
+    """Both are shown, and the lower one decides."""
+    got = Observer(NINE_AH).watch.runtime(0.0, RACK_W, NINE_AH, 60.0)
+    assert (got.low_s, got.expected_s, got.source, got.ups_s) == (60, 60, "ups", 60)
+    assert got.model_s == pytest.approx(full_runtime(NINE_AH, RACK_W).expected_s, rel=0.05)
+
+
+def test_the_figure_of_the_ups_is_not_believed_if_it_is_higher() -> None:
+    """A UPS that promises hours for an old battery lengthens nothing."""
+    watch = Observer(NINE_AH).watch
+    got, alone = (watch.runtime(0.0, RACK_W, NINE_AH, told_s) for told_s in (65535.0, None))
+    assert (got.low_s, got.source, got.ups_s) == (alone.low_s, "model", 65535)
+
+
+def test_silence_never_lengthens() -> None:
+    """Without readings a second costs a second, down to nothing."""
+    observer = Observer(NINE_AH)
+    observer.charged(RACK_W)
+    outage = readings(NEW, RACK_W, observer.now, seed=1)
+    for reading, _ in zip(outage, range(60), strict=False):
+        observer.watch.follow(reading.at, RACK_W, NINE_AH, reading, discharging=True)
+        observer.now = reading.at
+    said = [observer.watch.runtime(observer.now + silent_s, RACK_W, NINE_AH, None).low_s for silent_s in (0, 60, 1e6)]
+    assert said[1] == pytest.approx(said[0] - 60)
+    assert said[2] == 0
+
+
+def test_machines_that_go_off_lengthen_what_is_left() -> None:
+    """A plan gains time as the workers go off."""
+    observer = Observer(NINE_AH)
+    assert (
+        observer.watch.runtime(0.0, 25.0, NINE_AH, None).low_s
+        > 1.5 * observer.watch.runtime(0.0, 76.0, NINE_AH, None).low_s
+    )
+
+
+def test_an_outage_leaves_less_for_the_next_one() -> None:
+    """What it took is not back after ten minutes of mains."""
+    observer = Observer(NINE_AH)
+    observer.charged(RACK_W)
+    for reading, _ in zip(readings(NEW, RACK_W, observer.now, seed=1), range(200), strict=False):
+        observer.watch.follow(reading.at, RACK_W, NINE_AH, reading, discharging=True)
+        observer.now = reading.at
+    calm = Reading(at=observer.now + 600, output_powered=True, on_battery=False, battery_low=False)
+    for at in (observer.now + 1, observer.now + 600):
+        observer.watch.follow(at, RACK_W, NINE_AH, calm, discharging=False)
+    later = observer.watch.runtime(observer.now + 600, RACK_W, NINE_AH, None)
+    observer.now += 600
+    observer.charged(RACK_W)
+    full = observer.watch.runtime(observer.now, RACK_W, NINE_AH, None)
+    assert later.expected_s < full.expected_s - 300
+
+
+def test_a_measured_low_voltage_is_taken_over() -> None:
+    """A bench test that saw the flag at 11.4 V shortens what is expected."""
+    known = BatteryFacts(12.0, 9.0, 0.7, 0.8, 10.0, low_v=11.4)
+    assert full_runtime(known, RACK_W).expected_s < 0.85 * full_runtime(NINE_AH, RACK_W).expected_s
+
+
+@given(st.floats(0, 0.9), st.floats(0, 0.9), st.floats(0, 20), st.sampled_from([1.0, 0.6]))
+def test_an_emptier_battery_has_a_lower_voltage(one: float, other: float, current_a: float, weakest: float) -> None:
+    """So that the voltage says something at all."""
+    block = Block.of((0.0,) * TRAITS, 9.0, weakest)
+    fuller, emptier = sorted((one, other))
+    assert block.voltage(emptier, current_a) <= block.voltage(fuller, current_a)
+
+
+def test_the_gradient_is_that_of_the_voltage() -> None:
+    """A small change of any trait changes the voltage as much as the gradient says."""
+    use, nothing = Use(2.0, 0.5, 0.4), (0.0,) * TRAITS
+    block = Block.of(nothing, 9.0, 0.8)
+    for index, slope in enumerate(block.gradient(use, 8.0)):
+        shifted = Block.of(tuple(1e-5 if other == index else 0.0 for other in range(TRAITS)), 9.0, 0.8)
+        change = shifted.voltage(shifted.exhaustion(use), 8.0) - block.voltage(block.exhaustion(use), 8.0)
+        assert change / 1e-5 == pytest.approx(slope, abs=1e-3)
+
+
+@given(st.floats(-2, 2), st.floats(0.01, 1))
+def test_what_was_measured_is_believed_more_and_more(surprise: float, deviation: float) -> None:
+    """A measurement moves the mean toward it and makes it surer."""
+    before = Belief.independent((0.0, 0.0), (1.0, 2.0))
+    after = before.told((1.0, 0.0), surprise, deviation)
+    assert abs(after.mean[0] - surprise) <= abs(surprise)
+    assert after.variance((1.0, 0.0)) < before.variance((1.0, 0.0))
+    assert after.variance((0.0, 1.0)) == pytest.approx(4.0)
+
+
+def test_a_whole_discharge_tells_the_health() -> None:
+    """A battery with half of its capacity is found to be one, by two discharges within 10 percent."""
+    observer = Observer(NINE_AH)
+    assert observer.watch.health().point is None
+    for seed in (1, 2):
+        observer.live_through(WORN, RACK_W, seed)
+    point = observer.watch.health().point
+    assert point is not None
+    assert point.percent == pytest.approx(50, abs=10)
+    assert point.known_by == "discharged until low"
+
+
+def test_it_is_kept_before_the_power_is_gone() -> None:
+    """Once a minute, and at the flag; the last has all of the discharge."""
+    observer = Observer(NINE_AH)
+    observer.live_through(WORN, RACK_W, 1)
+    assert len(observer.kept) >= 10
+    assert [len(history.discharges) for history in observer.kept] == [1] * len(observer.kept)
+    assert [history.discharges[0].reached_low for history in observer.kept[-2:]] == [False, True]
+
+
+def test_a_restarted_daemon_knows_what_was_learned() -> None:
+    """By the file alone."""
+    observer = Observer(NINE_AH)
+    observer.live_through(NEW, RACK_W, 1)
+    restarted = Observer(NINE_AH, decoded(json.loads(json.dumps(encoded(observer.kept[-1])))))
+    restarted.charged(RACK_W)
+    got = restarted.watch.runtime(restarted.now, RACK_W, NINE_AH, None)
+    assert got.low_s > 2 * full_runtime(NINE_AH, RACK_W).low_s
+
+
+def test_a_new_battery_is_noticed() -> None:
+    """One that gives twice as much as what was learned: learning begins anew."""
+    observer = Observer(NINE_AH)
+    for seed in (1, 2):
+        observer.live_through(WORN, RACK_W, seed)
+    assert observer.events == []
+    observer.live_through(NEW, RACK_W, 3)
+    assert [event.name for event in observer.events] == ["battery_changed"]
+    assert len(observer.watch.history.discharges) == 1
+
+
+def test_the_same_battery_is_no_new_one() -> None:
+    """At another load and in the cold neither."""
+    observer = Observer(NINE_AH)
+    for seed in (1, 2):
+        observer.live_through(NEW, RACK_W, seed)
+    observer.live_through(NEW, 40.0, 3)
+    observer.live_through(BatterySpec(capacity_ah=9.0, temperature_c=10.0), RACK_W, 4)
+    assert observer.events == []
+
+
+def test_an_operator_says_that_there_is_a_new_battery() -> None:
+    """What was learned is forgotten, on disk too."""
+    observer = Observer(NINE_AH)
+    observer.live_through(WORN, RACK_W, 1)
+    observer.watch.replaced()
+    assert observer.kept[-1] == BatteryHistory()
+    assert [event.name for event in observer.events] == ["battery_changed"]
+
+
+def points(*percents: tuple[str, float]) -> list[HealthPoint]:
+    """Measured points of health."""
+    return [HealthPoint(day, percent, "discharged until low") for day, percent in percents]
+
+
+def test_the_battery_is_due_where_the_trend_leads() -> None:
+    """It lost 10 percent in a year, and has 20 to go."""
+    assert health_of(points(("2024-01-01", 90.0), ("2024-12-31", 80.0)), None).replace_by == "2026-12-31"
+
+
+def test_nobody_says_when_it_is_due_while_nothing_is_known() -> None:
+    """Neither with one point alone, nor with none, nor if it does not fade."""
+    assert health_of([], None).replace_by is None
+    assert health_of(points(("2024-01-01", 90.0)), None).replace_by is None
+    assert health_of(points(("2024-01-01", 90.0), ("2025-01-01", 90.0)), None).replace_by is None
+
+
+def test_no_battery_outlives_its_calendar_life() -> None:
+    """Four and a half years after it was installed."""
+    assert health_of(points(("2024-06-01", 100.0)), date(2024, 1, 1)).replace_by == "2028-07-02"
+
+
+numbers = st.floats(0, 1000).map(lambda value: round(value, 1))
+discharges = st.builds(
+    Discharge,
+    date=st.dates().map(date.isoformat),
+    seconds=numbers,
+    watts=numbers,
+    unsure=numbers,
+    reached_low=st.booleans(),
+    points=st.lists(
+        st.builds(
+            Point, st.builds(Use, numbers, numbers, numbers), numbers.map(lambda value: value + 1), st.just(12.0)
+        ),
+        min_size=1,
+        max_size=36,
+    ).map(tuple),
+)
+
+
+@given(st.lists(discharges, max_size=3).map(tuple))
+def test_what_is_written_is_read_again(kept: tuple[Discharge, ...]) -> None:
+    """Through JSON."""
+    history = BatteryHistory(kept, tuple(points(("2024-01-01", 90.0))))
+    assert decoded(json.loads(json.dumps(encoded(history)))) == history
+
+
+@pytest.mark.parametrize(
+    "found",
+    [
+        None,
+        [],
+        {},
+        {"format": 2},
+        {"format": 1},
+        {"format": 1, "discharges": [{}], "health": []},
+        {"format": 1, "discharges": 5},
+    ],
+)
+def test_what_is_something_else_is_refused(found: object) -> None:
+    """Foreign and damaged files."""
+    with pytest.raises(ValueError, match="it is not"):
+        decoded(found)
