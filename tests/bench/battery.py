@@ -1,6 +1,8 @@
-"""How good is the battery model? The table of docs/battery.md, measured anew: `python -m tests.bench battery`."""
+"""How good is the battery model? The table of docs/battery.md, measured anew: `python -m tests.bench.battery`."""
 
 from __future__ import annotations
+
+import sys
 
 from hardware_sim.ups.battery import BatterySpec
 from tests.discharges import Answer, Observer, settings_say
@@ -36,4 +38,8 @@ def _cell(label_ah: float, spec: BatterySpec, loads_w: tuple[float, ...]) -> str
         found += Observer(settings_say(label_ah), history).answers(spec, watts, seed=1)
     counted = [each.said.low_s / each.true_s for each in found]
     expected = [each.said.expected_s / each.true_s for each in found]
-    return f"{min(counted):.2f}–{max(counted):.2f}; {min(expected):.2f}–{max(expected):.2f}"
+    return f"{min(counted):.2f} to {max(counted):.2f}; {min(expected):.2f} to {max(expected):.2f}"
+
+
+if __name__ == "__main__":
+    sys.stdout.write("\n".join(rows()) + "\n")

@@ -81,7 +81,7 @@ def test_nothing_is_promised_that_the_battery_does_not_hold_on_the_first_day(nam
 
 @each_battery
 @each_load
-@pytest.mark.parametrize("learned_w", LOADS_W)
+@pytest.mark.parametrize("learned_w", [min(LOADS_W), max(LOADS_W)])
 def test_nothing_is_promised_that_the_battery_does_not_hold_after_two_discharges(
     name: str, watts: float, learned_w: float
 ) -> None:
@@ -93,7 +93,9 @@ def test_nothing_is_promised_that_the_battery_does_not_hold_after_two_discharges
 @each_load
 def test_after_two_discharges_the_same_load_is_foreseen(name: str, watts: float) -> None:
     """Within 15 % at every tenth."""
-    assert too_far(answers(name, watts, watts)) == []
+    found = answers(name, watts, watts)
+    assert too_far(found) == []
+    assert too_optimistic(found) == []
 
 
 @each_battery
@@ -123,7 +125,7 @@ worn = st.builds(
 )
 
 
-@settings(max_examples=25, deadline=None, derandomize=True)
+@settings(max_examples=15, deadline=None, derandomize=True)
 @given(worn, st.sampled_from([7.0, 9.0]), st.floats(40.0, 120.0), st.integers(0, 99))
 def test_no_battery_is_trusted_with_more_than_it_holds(
     spec: BatterySpec, label_ah: float, watts: float, seed: int
