@@ -268,3 +268,28 @@ def test_what_is_something_else_is_refused(found: object) -> None:
     """Foreign and damaged files."""
     with pytest.raises(ValueError, match="it is not"):
         decoded(found)
+
+
+odd_readings = st.builds(
+    Reading,
+    at=st.just(0.0),
+    output_powered=st.just(True),  # noqa: FBT003
+    on_battery=st.booleans(),
+    battery_low=st.booleans(),
+    charged=st.booleans(),
+    battery_voltage_v=st.none() | st.floats(0, 500),
+)
+
+
+@given(batteries, st.lists(st.tuples(odd_readings, st.floats(0, 5000), st.floats(-5, 3000)), max_size=12))
+@settings(max_examples=60, deadline=None)
+def test_nothing_that_a_ups_says_breaks_the_model(
+    facts: BatteryFacts, heard: list[tuple[Reading, float, float]]
+) -> None:
+    """Not the oddest voltages, loads and times: there is always a figure, and it is in order."""
+    observer = Observer(facts)
+    for reading, watts, passed_s in heard:
+        observer.now += passed_s
+        observer.watch.follow(observer.now, watts, facts, reading, discharging=reading.on_battery)
+        got = observer.watch.runtime(observer.now, watts, facts, None)
+        assert 0 <= got.low_s <= got.expected_s <= got.high_s < math.inf

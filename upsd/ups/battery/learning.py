@@ -33,6 +33,7 @@ _DOUBT_DAYS: Final = 500.0
 """How long a suspicion that was dropped stays so: batteries age."""
 _CONTRADICTION: Final = 4.0
 _BETTER: Final = math.log(1.25)
+_HARDLY: Final = 0.01
 _LEARNED_FROM: Final = 0.3
 """A discharge tells of the capacity once it has gone so far."""
 _LOW_UNIT: Final = tuple(1.0 if index == LOW_V else 0.0 for index in range(TRAITS))
@@ -131,7 +132,8 @@ def _first_guess(each: Suspicion, discharge: Discharge, facts: BatteryFacts) -> 
     if not discharge.reached_low:
         return each.belief.mean
     block, last = each.block(facts), discharge.points[-1]
-    larger = math.log(block.exhaustion(last.use) / block.exhaustion_when_low(last.current_a))
+    when_low = max(_HARDLY, block.exhaustion_when_low(last.current_a))
+    larger = math.log(max(_HARDLY, block.exhaustion(last.use)) / when_low)
     return tuple(value + (larger if index == CAPACITY else 0.0) for index, value in enumerate(each.belief.mean))
 
 

@@ -52,10 +52,10 @@ class _Running:
     points: list[Point] = field(default_factory=list)
     reached_low: bool = False
 
-    def take(self, point: Point) -> None:
+    def take(self, point: Point, *, last: bool) -> None:
         """Note a point; when there are too many, every second one goes and from then on fewer come."""
         self.steps += 1
-        if self.steps % self.every == 0:
+        if last or self.steps % self.every == 0:
             self.points.append(point)
         if len(self.points) > _MOST_POINTS:
             del self.points[::2]
@@ -143,7 +143,7 @@ class BatteryWatch:
             self._volts.append(reading.battery_voltage_v / facts.blocks)
         low = reading is not None and reading.battery_low and not running.reached_low
         if now - self._at >= _STEP_S or low or not running.points:
-            self._step(running, now, watts, facts)
+            self._step(running, now, watts, facts, low=low)
         if low and running.points:
             running.reached_low = True
             self._learn(running, now, facts)
@@ -152,7 +152,7 @@ class BatteryWatch:
             self.history = with_beginning(running.known, self._discharge(running, now))
             self._keep(self.history)
 
-    def _step(self, running: _Running, now: float, watts: float, facts: BatteryFacts) -> None:
+    def _step(self, running: _Running, now: float, watts: float, facts: BatteryFacts, *, low: bool) -> None:
         seconds = max(0.0, now - self._at)
         block_v = sum(self._volts) / len(self._volts) if self._volts else None
         current_a = facts.block_w(watts) / max(1.0, block_v or _MEAN_BLOCK_V)
@@ -162,7 +162,7 @@ class BatteryWatch:
             share = current_a * seconds / 3600.0 / facts.capacity_ah
             running.opinion = told(running.opinion, self._use, current_a, block_v, share, facts)
             if not running.reached_low:
-                running.take(Point(self._use, current_a, block_v))
+                running.take(Point(self._use, current_a, block_v), last=low)
         self._at, self._volts, self._outlooks = max(self._at, now), [], ()
 
     def _follow_charge(self, now: float, facts: BatteryFacts, *, charged: bool) -> None:
@@ -205,9 +205,7 @@ class BatteryWatch:
 
     def _begin_anew(self, reason: str) -> None:
         self.history = BatteryHistory()
-        self._learned, self._outlooks = None, ()
-        if self._running is not None:
-            self._running.known = BatteryHistory()
+        self._learned, self._outlooks, self._running = None, (), None
         self._tell_changed(reason)
         self._keep(self.history)
 
