@@ -109,6 +109,6 @@ def _spoken(work: Callable[_Arguments, Awaitable[Json]]) -> Callable[_Arguments,
 
 def _whole(request: Mapping[str, Json], name: str) -> int:
     value = request.get(name)
-    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= _LONGEST_DELAY:
-        raise ActError(f"{name} must be a whole number from 0 to {_LONGEST_DELAY}")
+    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= _LONGEST_DELAY:
+        raise ActError(f"{name} must be a whole number from 1 to {_LONGEST_DELAY}")
     return value

@@ -172,9 +172,9 @@ class ControlServer:
         name = request["act"]
         if not isinstance(name, str) or name not in self._acts:
             raise _BadRequestError(f"unknown act {json.dumps(name)[:100]}: one of {', '.join(sorted(self._acts))}")
-        reason = self._may_act(uid)
-        log.warning("command_received", act=name, uid=uid, allowed=reason is None)
-        if reason:
+        log.warning("command_received", act=name, uid=uid)
+        if reason := self._may_act(uid):
+            log.warning("command_refused", act=name, uid=uid, reason=reason)
             return _refusal(reason)
         acting = asyncio.ensure_future(self._acts[name](request))
         self._acting.add(acting)
@@ -182,6 +182,7 @@ class ControlServer:
         try:
             return {"ok": True, name: await asyncio.shield(acting)}
         except ActError as error:
+            log.warning("command_refused", act=name, uid=uid, reason=str(error))
             return _refusal(str(error))
         except Exception as error:
             log.exception("command_failed", act=name)

@@ -14,6 +14,7 @@ import signal
 import sys
 import uuid
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -80,7 +81,7 @@ class Daemon:
         self._settings = settings
         self._notifier = Notifier()
         self._shown_at = -_QUIET_STATE_S
-        self._shown: tuple[PowerState, Phase, Reading | None, tuple[str, ...]] | None = None
+        self._shown: tuple[PowerState, Phase, Reading | None, tuple[str, ...], str | None] | None = None
         self.board = StatusBoard(settings.ups.name)
 
         self._profile, self._profile_trouble = _load_profile(settings.state_directory)
@@ -116,11 +117,12 @@ class Daemon:
             emit=self._emit,
             changed=self._show_shutdown,
             battery_end_at=lambda: self._supervisor.battery_end_at(self._loop.time()),
+            reserve_s=settings.battery.reserve,
             boot_id=boot_id,
             linger_s=settings.ups.outlet_off_delay + _LINGER_S,
             name_outage=lambda: f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{uuid.uuid4().hex[:4]}",
         )
-        self._unfinished = self._load_journal()
+        self._unfinished, lost_at = self._load_journal(boot_id)
         self._battery_thread = ThreadPoolExecutor(1, "battery")
         self._battery_trouble: str | None = None
         self._battery = BatteryWatch(
@@ -138,10 +140,12 @@ class Daemon:
             battery=self._battery,
             emit=self._emit,
             unfinished=self._unfinished,
+            lost_at=lost_at,
             boot_id=boot_id,
             now=self._loop.time(),
         )
         self._publisher, self._publisher_trouble = self._make_publisher()
+        self._advice = advise(settings)
 
     async def run(self, stop: asyncio.Event) -> None:
         """Run until `stop` is set.
@@ -187,6 +191,8 @@ class Daemon:
 
     async def _read(self) -> None:
         async for reading in self._driver.readings():
+            test = self._operations.last_test
+            self._supervisor.test_result = test.outcome.value if test else None
             self._supervisor.identity = self._driver.identity
             self._supervisor.hear(reading)
             self._show_state()
@@ -200,8 +206,6 @@ class Daemon:
             await asyncio.sleep(min(silent_in_s + _A_MOMENT_S, _LONGEST_TICK_S) if silent_in_s > 0 else _TICK_S)
             now = self._loop.time()
             self._supervisor.warnings = self._warnings()
-            test = self._operations.last_test
-            self._supervisor.test_result = test.outcome.value if test else None
             self._supervisor.tick(now, trouble=self._driver.trouble)
             if self._supervisor.view.silent:
                 self._show_state()
@@ -263,12 +267,17 @@ class Daemon:
         phase = self._conductor.phase
         return None if phase is Phase.IDLE else f"the daemon's own plan is under way ({phase.value})"
 
-    def _load_journal(self) -> Unfinished | None:
+    def _load_journal(self, boot_id: str) -> tuple[Unfinished | None, float | None]:
+        """The outage that is open, and since when the mains is away."""
+        found: tuple[Unfinished | None, float | None] = None, None
+        self._conductor.journal_problem = self._journal.why_not()
         try:
-            return self._journal.load()
+            found = self._journal.load(), self._journal.lost_at(boot_id)
         except JournalError as error:
-            log.critical("journal_failed", reason=str(error))
-            return None
+            self._conductor.journal_problem = str(error)
+        if self._conductor.journal_problem:
+            log.critical("journal_failed", reason=self._conductor.journal_problem)
+        return found
 
     def _make_publisher(self) -> tuple[MqttPublisher | None, str | None]:
         try:
@@ -287,7 +296,7 @@ class Daemon:
         """Tell the followers how everything is, when that is something new, and now and then."""
         now, supervisor = self._loop.time(), self._supervisor
         view, phase = supervisor.view, self._conductor.phase
-        shown = (view.state, phase, view.reading, supervisor.warnings)
+        shown = (view.state, phase, view.reading, supervisor.warnings, supervisor.test_result)
         busy = view.lost_at is not None or phase is not Phase.IDLE
         if not busy and shown == self._shown and now - self._shown_at < _QUIET_STATE_S:
             return
@@ -327,13 +336,25 @@ class Daemon:
             self._battery_trouble,
             self._publisher_trouble or (self._publisher and self._publisher.trouble),
             *(self._identity.warnings() if self._identity else ()),
-            *self._doubts(),
+            *self._complaints(),
+            *self._advice,
         ]
         return tuple(trouble for trouble in found if trouble)
 
-    def _doubts(self) -> Iterator[str]:
+    def _complaints(self) -> Iterator[str]:
+        """What the UPS says that a person should look after."""
         reading = self._supervisor.view.reading
-        for doubt in reading.doubts if reading and not self._supervisor.view.silent else ():
+        if reading is None or self._supervisor.view.silent:
+            return
+        if reading.replace_battery:
+            yield "the UPS asks for a new battery; replace it, then run: upsctl ups test"
+        if reading.overload:
+            yield "the UPS is overloaded; unplug a machine"
+        if reading.over_temperature:
+            yield "the UPS is too hot; give it air"
+        if (reading.shutdown_active or reading.shutdown_imminent) and self._conductor.phase is Phase.IDLE:
+            yield "the UPS will cut its outlets, as it was told; call that off with: upsctl ups cancel"
+        for doubt in reading.doubts:
             yield f"the UPS says {doubt.figure} {doubt.said:g}, which is not believed ({doubt.rule})"
 
     def _profile_misfit(self) -> str | None:
@@ -342,7 +363,9 @@ class Daemon:
         return f"the bench test was of a {self._profile.model}, not of this UPS; repeat it: upsctl ups bench"
 
     async def _plan(self) -> Json:
-        return {"lines": describe(self._conductor.plan)}
+        plan = self._conductor.plan
+        steps: list[Json] = [{**asdict(step), "commits": step.commits} for step in plan.steps]
+        return {"lines": [*describe(plan)], "steps": steps}
 
 
 async def _guarded(name: str, work: Callable[[], Awaitable[None]]) -> None:
@@ -365,7 +388,7 @@ def _load_profile(directory: Path) -> tuple[DeviceProfile | None, str | None]:
 
 def _report_saving(saving: asyncio.Future[None]) -> None:
     if not saving.cancelled() and (error := saving.exception()):
-        log.warning("ups_not_remembered", reason=str(error))
+        log.warning("ups_not_remembered", reason=f"{error}; see that state_directory is there and the daemon's own")
 
 
 def _date() -> str:

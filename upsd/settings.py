@@ -22,6 +22,7 @@ from upsd.settings_types import (
     Duration,
     Host,
     MachineName,
+    Percent,
     Port,
     Positive,
     Share,
@@ -112,7 +113,11 @@ class ShutdownSettings(Section):
     auto: bool = True
     margin: Duration = 60.0
     on_battery: Duration | None = Field(default=None, examples=["5min"])
+    charge_percent: Percent | None = Field(default=None, examples=[30])  # only where the UPS reports a charge
+    runtime: Duration | None = Field(default=None, examples=["10min"])
+    silence: Duration | None = Field(default=None, examples=["30s"])  # of the UPS, on battery
     battery_low: bool = True
+    shutdown_imminent: bool = True
 
 
 class KubernetesSettings(Section):

@@ -31,10 +31,12 @@ def advise(settings: Settings, *, file_mode: int | None = None) -> tuple[str, ..
 
 def _about_starting(settings: Settings) -> Iterator[str]:
     shutdown, power = settings.shutdown, settings.power
-    if not shutdown.auto and not shutdown.battery_low and shutdown.on_battery is None:
+    reckoned = shutdown.auto or shutdown.on_battery is not None or shutdown.runtime is not None
+    told = shutdown.battery_low or shutdown.shutdown_imminent or shutdown.charge_percent is not None
+    if not reckoned and not told:
         yield "shutdown: nothing ever starts a shutdown; set auto = true, or at least battery_low = true"
-    elif not shutdown.auto and shutdown.on_battery is None:
-        yield "shutdown: only the UPS's low-battery flag starts a shutdown, which may be too late; set auto = true"
+    elif not reckoned:
+        yield "shutdown: only what the UPS says of itself starts a shutdown, which may be too late; set auto = true"
     if power.debounce > _LONGEST_DEBOUNCE_S:
         yield f"power.debounce: an outage stays unnoticed for {power.debounce:g} s; set {_LONGEST_DEBOUNCE_S} s or less"
     if power.silence < settings.ups.poll_interval + _SLOW_ANSWER_S:

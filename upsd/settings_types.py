@@ -61,6 +61,7 @@ WholeMinutes = Annotated[Duration, _multiple_of(60, 65535 * 60, "whole minutes, 
 Watts = Annotated[float, BeforeValidator(_number), Field(ge=0, le=5000, allow_inf_nan=False)]
 Positive = Annotated[float, BeforeValidator(_number), Field(gt=0, allow_inf_nan=False)]
 Share = Annotated[float, BeforeValidator(_number), Field(gt=0, le=1)]
+Percent = Annotated[int, BeforeValidator(_number), Field(ge=1, le=100)]
 Port = Annotated[int, BeforeValidator(_number), Field(ge=1, le=65535)]
 TopicPart = Annotated[str, _matching(r"[a-z0-9_-]+", "only a-z, 0-9, _ and -")]
 MachineName = Annotated[

@@ -48,7 +48,11 @@ def supervisor_rules(settings: Settings) -> SupervisorRules:
             margin_s=settings.shutdown.margin,
             reserve_s=settings.battery.reserve,
             on_battery_s=settings.shutdown.on_battery,
+            charge_percent=settings.shutdown.charge_percent,
+            runtime_s=settings.shutdown.runtime,
+            silence_s=settings.shutdown.silence,
             battery_low=settings.shutdown.battery_low,
+            shutdown_imminent=settings.shutdown.shutdown_imminent,
         ),
         watts={machine.name: machine.watts for machine in settings.machines},
     )

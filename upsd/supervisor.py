@@ -10,10 +10,10 @@ import math
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from upsd.power import PowerView, observe, tick
+from upsd.power import PowerView, mains_lost, observe, tick
 from upsd.shutdown.budget import critical_path_s
 from upsd.shutdown.conductor import Phase
-from upsd.shutdown.trigger import Supply, evaluate, starts_in_s
+from upsd.shutdown.trigger import Supply, Trigger, evaluate, starts_in_s
 from upsd.status import Snapshot
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from upsd.power import PowerRules
     from upsd.shutdown.conductor import Conductor
     from upsd.shutdown.journal import Unfinished
-    from upsd.shutdown.trigger import Trigger, TriggerRules
+    from upsd.shutdown.trigger import TriggerRules
     from upsd.ups.battery.facts import BatteryFacts
     from upsd.ups.battery.watch import BatteryWatch
 
@@ -51,6 +51,7 @@ class Supervisor:
         battery: follows the battery.
         emit: hears every event.
         unfinished: the outage that the journal leaves open.
+        lost_at: since when the mains is away, if a run of the daemon before this one has seen it go (loop time).
         boot_id: of this boot.
         now: loop time at the start.
     """
@@ -64,6 +65,7 @@ class Supervisor:
         battery: BatteryWatch,
         emit: Callable[[Event], None],
         unfinished: Unfinished | None,
+        lost_at: float | None,
         boot_id: str,
         now: float,
     ) -> None:
@@ -73,9 +75,10 @@ class Supervisor:
         self._watch = battery
         self._emit = emit
         self._unfinished = unfinished
+        self._lost_before = lost_at
         self._boot_id = boot_id
         self._started_at = now
-        self._trigger: Trigger | None = None
+        self._trigger = Trigger()
         self._ends = (-math.inf, -math.inf)
         self._low_end = math.inf
         self.view = PowerView(heard_at=now)
@@ -86,7 +89,12 @@ class Supervisor:
 
     def hear(self, reading: Reading) -> None:
         """Follow one reading."""
+        confirmed = self.view.confirmed
+        if self.view.reading is None:
+            self._take_up(reading)
         self.view, events = observe(self.view, reading, self._rules.power)
+        if self.view.confirmed != confirmed:
+            self._conductor.note_supply(self.view.lost_at)
         self._low_end = min(self._low_end, reading.at + self._battery.after_low_s) if self.view.low else math.inf
         on_mains = self.view.lost_at is None
         discharging = reading.on_battery or not on_mains
@@ -95,6 +103,14 @@ class Supervisor:
         self._follow(reading.at, events)
         if self.view.on_mains:
             self._conductor.mains_back()
+
+    def _take_up(self, reading: Reading) -> None:
+        """Go on with an outage that an earlier run of the daemon saw begin, if there still is one."""
+        if self._lost_before is not None and mains_lost(reading):
+            self.view = replace(self.view, lost_at=self._lost_before)
+            self._watch.take_up(self._lost_before)
+        elif self._lost_before is not None:
+            self._conductor.note_supply(None)
 
     def expect_test(self, until: float) -> None:
         """Until then (loop time) the UPS may live on its battery because we have it tested."""
@@ -170,10 +186,10 @@ class Supervisor:
     def _pull_trigger(self, now: float) -> None:
         supply = self._supply(now)
         if supply is None or not self._conductor.may_start:
-            self._trigger = None
+            self._trigger = Trigger()
             return
         self._trigger = evaluate(supply, self._rules.trigger, self._trigger)
-        if self._trigger and self._trigger.fires:
+        if self._trigger.reason:
             unfinished, self._unfinished = self._unfinished, None
             self._conductor.start(self._trigger.reason, owed=unfinished.began if unfinished else ())
 
@@ -195,11 +211,15 @@ class Supervisor:
     def _supply(self, now: float) -> Supply | None:
         if self.view.lost_at is None or not self.view.confirmed:
             return None
+        heard = None if self.view.silent else self.view.reading
         return Supply(
             on_battery_s=now - self.view.lost_at,
-            battery_low=self.view.low,
             low_s=self.runtime(now).low_s,
             need_s=critical_path_s(self._conductor.plan),
+            silent_s=now - self.view.heard_at if self.view.silent else 0.0,
+            charge_percent=None if heard is None else heard.charge_percent,
+            battery_low=self.view.low,
+            shutdown_imminent=heard is not None and heard.shutdown_imminent,
         )
 
     def _ended(self) -> frozenset[str]:

@@ -31,6 +31,7 @@ _STEP_STYLES: Final = {
     "forced": ("!", "bold yellow"),
     "failed": ("✗", "bold red"),
     "timed-out": ("✗", "bold red"),
+    "left-out": ("✗", "yellow"),
     "cancelled": ("✗", "yellow"),
 }
 _MACHINE_STYLES: Final = {

@@ -32,6 +32,7 @@ async def upsctl(*arguments: str, environment: dict[str, str] | None = None) -> 
         *arguments,
         cwd=ROOT,
         env={**os.environ, **(environment or {})},
+        stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
     )

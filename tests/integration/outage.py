@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from tests.integration.brokers import Subscriber
 
 DEADLINE_S: Final = 40.0
-SMALL_BATTERY: Final = {"UPSD_BATTERY__CAPACITY_AH": "0.85", "UPSD_BATTERY__RESERVE": "1s"}
-"""A battery that the daemon expects to carry the rack for half a minute, so that everything that hangs is forced."""
+SMALL_BATTERY: Final = {"UPSD_BATTERY__CAPACITY_AH": "1.1", "UPSD_BATTERY__RESERVE": "1s"}
+"""A battery that the daemon expects to carry the rack for just so long that everything that hangs can be forced."""
 
 _SETTINGS: Final = """\
 [ups]
@@ -159,6 +159,10 @@ class Scene:
         """The records of the daemon's journal."""
         lines = (self.rack.directory / "journal.jsonl").read_text().splitlines()
         return [json.loads(line) for line in lines if line]
+
+    def outage(self) -> str:
+        """The name that the journal gives the outage."""
+        return next(str(record["outage"]) for record in self.journal() if record["record"] == "outage")
 
     async def upsctl(self, *arguments: str) -> tuple[int, str]:
         """The exit status of `upsctl`, and what it printed with every run of white space as one space."""

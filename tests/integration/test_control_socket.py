@@ -213,8 +213,10 @@ async def test_a_command_that_is_not_done_says_why(
 ) -> None:
     """And the daemon goes on."""
     async with client(path) as program:
-        with capture_logs():
+        with capture_logs() as logged:
             assert await program.ask(request_line) == {"ok": False, "error": error}
+        refusals = [entry["reason"] for entry in logged if entry["event"] == "command_refused"]
+        assert refusals == ([error] if "impossible" in str(request_line) else [])
         assert (await program.ask(STATUS))["ok"]
     assert operator.done == []
 

@@ -199,7 +199,7 @@ async def _assert_retained(played: Scene) -> None:
     state, shutdown = json.loads(retained[topics[1]]), json.loads(retained[topics[2]])
     assert (state["power"], state["phase"]) == ("on_battery", "shutting-down")
     assert (shutdown["phase"], shutdown["reason"]) == ("shutting-down", "on-battery")
-    assert shutdown["outage"] == state["outage"] == played.journal()[0]["outage"]
+    assert shutdown["outage"] == state["outage"] == played.outage()
     states = {step["id"]: step["state"] for step in shutdown["steps"]}
     assert states.pop(f"host-poweroff {MASTER}") != "pending"
     assert set(states.values()) == {"done"}

@@ -20,7 +20,9 @@ async def test_an_operator_commands_the_ups_while_it_is_safe(tmp_path: Path) -> 
     async with scene(tmp_path / "rack", _PATIENT) as played:
         await played.start_daemon()
         await played.on_line()
-        outlets = played.rack.device.outlets
+
+        def scheduled() -> bool:
+            return played.rack.device.outlets.shutdown_at is not None
 
         code, said = await played.upsctl("ups", "show")
         assert code == 0
@@ -28,17 +30,23 @@ async def test_an_operator_commands_the_ups_while_it_is_safe(tmp_path: Path) -> 
         code, said = await played.upsctl("ups", "test")
         assert (code, said.split(" (")[0]) == (0, "Done and passed: the battery held its voltage")
         assert "mains_lost" not in played.event_names
+        await until(lambda: played.state["readings"]["ups.test.result"] == "Done and passed", DEADLINE_S)
+
+        code, said = await played.upsctl("ups", "bench", "--config", str(played.rack.directory / "upsd.toml"))
+        assert code == 1
+        assert "stop it first: systemctl stop upsd" in said
 
         code, said = await played.upsctl(*_CYCLE)
         assert code == 1
         assert "--yes" in said
-        assert outlets.shutdown_at is None
+        assert not scheduled()
         code, said = await played.upsctl(*_CYCLE, "--yes")
         assert code == 0, said
-        assert outlets.shutdown_at is not None
+        assert scheduled()
+        await played.says("the UPS will cut its outlets, as it was told; call that off with: upsctl ups cancel")
         code, said = await played.upsctl("ups", "cancel")
         assert code == 0, said
-        assert outlets.shutdown_at is None
+        assert not scheduled()
 
         await played.cut_mains()
         code, said = await played.upsctl("ups", "test")

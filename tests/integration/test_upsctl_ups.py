@@ -118,6 +118,29 @@ async def test_an_outlet_cycle_says_whether_it_is_meant(ups: Ups) -> None:
     assert ups.told[0] == {"act": "ups-cycle", "off_after_s": 180, "restore_after_min": 1, "yes": False}
 
 
+@pytest.mark.parametrize("option", ["--off-after", "--restore-after"])
+@pytest.mark.parametrize("value", ["0", "65536", "-1", "soon"])
+async def test_a_delay_that_the_ups_cannot_count_names_the_option(ups: Ups, option: str, value: str) -> None:
+    """Without a time until they come on again the outlets would stay off."""
+    result = await upsctl("ups", "cycle", f"{option}={value}", "--yes")
+    assert result.code == 64
+    assert f"argument {option}: '{value}' is no whole number from 1 to 65535" in result.err
+    assert ups.told == []
+
+
+async def test_a_bench_that_nobody_answers_at_changes_nothing(tmp_path: Path) -> None:
+    """It needs a person."""
+    settings = tmp_path / "upsd.toml"
+    rack = f'state_directory = "{tmp_path}"\n[master]\nname = "m"\nwatts = 5\n[control]\nsocket = "{tmp_path}/none"\n'
+    settings.write_text(rack)
+    result = await upsctl("ups", "bench", "--config", str(settings))
+    assert (result.code, result.err.strip()) == (1, "Stopped: nothing is changed.")
+    settings.write_text(rack.replace(f'"{tmp_path}"', '"/nonexistent"'))
+    result = await upsctl("ups", "bench", "--config", str(settings))
+    assert (result.code, "there is no directory /nonexistent that you may write to" in result.err) == (1, True)
+    assert not (tmp_path / "ups-profile.json").exists()
+
+
 async def test_what_the_ups_does_not_show_is_said(ups: Ups) -> None:
     """Taken is not done."""
     ups.answers["ups-cycle"] = ups.answers["ups-cancel"] = {"confirmed": False}

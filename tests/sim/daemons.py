@@ -95,6 +95,7 @@ class Daemon:
             emit=self.events.append,
             changed=self._changed.set,
             battery_end_at=self._battery,
+            reserve_s=0.0,
             boot_id="b1",
             linger_s=60.0,
             name_outage=lambda: f"o{asyncio.get_running_loop().time():.0f}",

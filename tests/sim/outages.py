@@ -33,11 +33,15 @@ MASTER_W = 25.0
 AN_HOUR_S = 3600.0
 
 
-class NoJournal:
-    """A journal that keeps nothing."""
+class Notes:
+    """A journal in memory."""
+
+    def __init__(self) -> None:
+        self.records: list[Mapping[str, Scalar]] = []
 
     async def append(self, record: Mapping[str, Scalar]) -> None:
         """Take the record."""
+        self.records.append(record)
 
 
 @dataclass
@@ -49,8 +53,10 @@ class Outage:
     silent_from: float = float("inf")
     silent_until: float = float("inf")
     unfinished: Unfinished | None = None
+    lost_at: float | None = None
     events: list[Event] = field(default_factory=list)
     kept: list[BatteryHistory] = field(default_factory=list)
+    journal: Notes = field(default_factory=Notes)
 
     def __post_init__(self) -> None:
         """Wire the rooms, as the daemon does."""
@@ -76,10 +82,11 @@ class Outage:
                     storage=rack.storage,
                 )
             ),
-            journal=NoJournal(),
+            journal=self.journal,
             emit=self.events.append,
             changed=lambda: None,
             battery_end_at=lambda: self.supervisor.battery_end_at(asyncio.get_running_loop().time()),
+            reserve_s=self.trigger.reserve_s,
             boot_id="boot",
             linger_s=240.0,
             name_outage=lambda: "outage-1",
@@ -102,6 +109,7 @@ class Outage:
             ),
             emit=self.events.append,
             unfinished=self.unfinished,
+            lost_at=self.lost_at,
             boot_id="boot",
             now=asyncio.get_running_loop().time(),
         )
@@ -159,4 +167,4 @@ def virtually(work: Coroutine[Any, Any, None]) -> None:
 
 def rules(*, on_battery_s: float | None = None, auto: bool = True) -> TriggerRules:
     """Trigger rules with the usual margin and reserve."""
-    return TriggerRules(auto=auto, margin_s=60.0, reserve_s=60.0, on_battery_s=on_battery_s, battery_low=True)
+    return TriggerRules(auto=auto, margin_s=60.0, reserve_s=60.0, on_battery_s=on_battery_s)

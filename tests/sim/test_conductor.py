@@ -16,7 +16,9 @@ from tests.sim.daemons import (
 )
 from upsd.domain.plan import StepState
 from upsd.domain.power import Severity
+from upsd.shutdown.budget import critical_path_s
 from upsd.shutdown.conductor import Phase
+from upsd.shutdown.triage import LEFT_OUT_FIRST
 
 # a shutdown
 
@@ -94,6 +96,24 @@ async def test_a_shutdown_ends_before_the_battery_whatever_is_broken(
     assert rack.storage.flushed or machine == "storage"
     assert CYCLE in rack.did() or machine == "outlets"
     assert MASTER_OFF in rack.did() or machine == "local_host"
+
+
+async def test_a_battery_too_small_for_the_plan_is_spent_on_what_saves_data(daemon: Daemon, rack: MemoryRack) -> None:
+    """Everybody is off by themselves and everything is written, and the report says what was not done for it."""
+    rack.cluster.faults.hang("*")
+    orderly = {step.id for step in daemon.conductor.plan.steps if step.kind in LEFT_OUT_FIRST}
+    end_at = asyncio.get_running_loop().time() + critical_path_s(daemon.conductor.plan, forced=True, ended=orderly)
+    daemon.battery_end_at = lambda: end_at
+    daemon.conductor.start("battery-low")
+    await daemon.phase(Phase.FINISHED)
+    assert asyncio.get_running_loop().time() <= end_at + 1
+    assert all(host.off for host in rack.hosts.values())
+    assert rack.storage.flushed
+    assert CYCLE in rack.did()
+    assert MASTER_OFF in rack.did()
+    finished = daemon.event("shutdown_finished").fields
+    left_out = set(str(finished["left_out"]).split(", "))
+    assert {"cordon", "drain pi4-a", "drain pi4-b"} <= left_out <= orderly
 
 
 async def test_a_defect_in_the_plan_lets_the_next_trigger_try_again(daemon: Daemon, rack: MemoryRack) -> None:

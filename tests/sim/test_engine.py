@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -30,7 +30,7 @@ def step(name: str, *needs: str, expected_s: float = 10, minimum_s: float = 2, l
     """A step that does what its name is in the script for, and can be undone."""
     return Step(
         id=name,
-        kind=StepKind.ANNOUNCE,
+        kind=StepKind.FLUSH,
         target=name,
         needs=needs,
         expected_s=expected_s,
@@ -93,6 +93,7 @@ class Bench:
 
     script: Mapping[str, Act]
     battery_end_at: float = math.inf
+    reserve_s: float = 0.0
     journal_s: float = 0.0
     log: list[str] = field(default_factory=list)
     records: list[Mapping[str, Scalar]] = field(default_factory=list)
@@ -104,10 +105,11 @@ class Bench:
     def __post_init__(self) -> None:
         """Build the engine."""
         self.engine = Engine(
-            {StepKind.ANNOUNCE: self.perform},
+            {StepKind.FLUSH: self.perform, StepKind.DRAIN: self.perform},
             record=self.record,
             report=self.reports.append,
             battery_end_at=lambda: self.battery_end_at,
+            reserve_s=self.reserve_s,
         )
 
     async def perform(self, step: Step, context: StepContext) -> Outcome:
@@ -172,7 +174,7 @@ async def test_that_a_step_begins_is_written_before_it_acts() -> None:
 async def test_records_say_what_a_restart_must_know() -> None:
     """The state, the reason, and whether the step passes the point of no return."""
     commit = Step(
-        id="off", kind=StepKind.ANNOUNCE, target="off", needs=(), expected_s=1, minimum_s=1, limit_s=9, inverse=None
+        id="off", kind=StepKind.FLUSH, target="off", needs=(), expected_s=1, minimum_s=1, limit_s=9, inverse=None
     )
     bench = Bench({"off": raises(RackError("no route to host"))})
     await bench.run(commit)
@@ -215,7 +217,9 @@ async def test_a_bad_step_is_recorded_and_does_not_stop_the_rest(act: Act, state
 
 async def test_a_step_without_a_performer_is_a_failed_step() -> None:
     """A plan that asks for what this rack lacks goes on."""
-    other = Step(id="x", kind=StepKind.FLUSH, target="", needs=(), expected_s=1, minimum_s=1, limit_s=5, harmless=True)
+    other = Step(
+        id="x", kind=StepKind.UNMOUNT, target="", needs=(), expected_s=1, minimum_s=1, limit_s=5, harmless=True
+    )
     results = await Bench({}).run(other, step("next", "x"))
     assert states(results) == {"x": "failed", "next": "done"}
 
@@ -269,6 +273,30 @@ async def test_a_battery_that_is_suddenly_empty_ends_what_runs_and_goes_on() -> 
     results = await bench.run(step("drain", limit_s=300), step("off", "drain", minimum_s=4), step("last", "off"))
     assert states(results) == {"drain": "timed-out", "off": "timed-out", "last": "done"}
     assert now() - start <= 10 + 1.1 + 4 + 1.1
+
+
+async def test_what_only_makes_it_orderly_is_left_out_when_the_battery_falls() -> None:
+    """And leaves its time to what saves data; what follows it does not wait."""
+    bench = Bench({"look": takes(1)})
+    start = now()
+    bench.battery_end_at = start + 500
+    asyncio.get_running_loop().call_later(0.5, setattr, bench, "battery_end_at", start + 5)
+    pods = replace(step("pods", "look", minimum_s=8), kind=StepKind.DRAIN)
+    results = await bench.run(step("look"), pods, step("off", "pods", minimum_s=4))
+    assert states(results) == {"look": "done", "pods": "left-out", "off": "done"}
+    assert "act pods" not in bench.log
+    assert now() - start <= 5
+    ends = {record["step"]: record["state"] for record in bench.records}
+    assert ends == {"look": "done", "pods": "left-out", "off": "done"}
+
+
+async def test_the_reserve_is_spent_before_anything_is_left_out() -> None:
+    """It is there for that."""
+    bench = Bench({}, reserve_s=60.0)
+    bench.battery_end_at = now() - 30
+    pods = replace(step("pods", minimum_s=8), kind=StepKind.DRAIN)
+    results = await bench.run(pods, step("off", "pods", minimum_s=4))
+    assert states(results) == {"pods": "done", "off": "done"}
 
 
 async def test_force_begins_the_minimum_before_the_deadline_and_moves_with_it() -> None:

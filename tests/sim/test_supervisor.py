@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -12,7 +13,7 @@ from hardware_sim.memory_world import MemoryWorld
 from tests.sim.outages import Outage, rules
 from upsd.domain.power import Reading
 from upsd.shutdown.conductor import Phase
-from upsd.shutdown.journal import replay
+from upsd.shutdown.journal import replay, replay_lost_at
 
 
 def on_battery(at: float, runtime_s: int | None = None) -> Reading:
@@ -113,3 +114,124 @@ async def test_a_battery_found_discharging_is_not_taken_for_full() -> None:
             outage.supervisor.hear(replace(on_battery(float(at)), battery_voltage_v=12.3))
     assert found.supervisor.battery_end_at(3.0) < seen.supervisor.battery_end_at(3.0)
     await found.conductor.close()
+
+
+@pytest.mark.parametrize(
+    ("switched", "said", "reason"),
+    [
+        ({"charge_percent": 30}, {"charge_percent": 25}, "charge"),
+        ({"auto": False, "runtime_s": 100.0}, {"runtime_s": 50}, "runtime"),
+        ({}, {"shutdown_imminent": True}, "shutdown-imminent"),
+    ],
+)
+async def test_what_the_ups_says_twice_starts_the_shutdown(
+    switched: dict[str, Any], said: dict[str, Any], reason: str
+) -> None:
+    """And names why; once is not enough."""
+    outage = Outage(MemoryWorld(), replace(rules(), **switched))
+    for start in range(5):
+        outage.supervisor.hear(on_battery(float(start), runtime_s=3600))
+    outage.supervisor.hear(replace(on_battery(5.0, runtime_s=3600), **said))
+    outage.supervisor.hear(on_battery(6.0, runtime_s=3600))
+    assert outage.conductor.phase is Phase.IDLE
+    for at in (7.0, 8.0, 9.0):
+        outage.supervisor.hear(replace(on_battery(at, runtime_s=3600), **said))
+    assert outage.conductor.reason == reason
+    await outage.conductor.close()
+
+
+async def test_a_ups_that_falls_silent_on_battery_starts_the_shutdown_if_that_is_wanted() -> None:
+    """But not while it is heard now and then."""
+    outage = Outage(MemoryWorld(), replace(rules(), silence_s=30.0))
+    for start in range(5):
+        outage.supervisor.hear(on_battery(float(start)))
+    for at in range(5, 30):
+        outage.supervisor.tick(float(at))
+    outage.supervisor.hear(on_battery(30.0))
+    for at in range(31, 60):
+        outage.supervisor.tick(float(at))
+    assert outage.conductor.phase is Phase.IDLE
+    outage.supervisor.tick(60.0)
+    outage.supervisor.tick(61.0)
+    assert outage.conductor.reason == "communication-lost"
+    await outage.conductor.close()
+
+
+async def test_a_silent_ups_on_mains_starts_nothing() -> None:
+    """A cable that was pulled out is no outage."""
+    outage = Outage(MemoryWorld(), replace(rules(), silence_s=30.0))
+    outage.supervisor.hear(replace(on_battery(0.0), on_battery=False, input_voltage_v=230))
+    for at in range(1, 1000):
+        outage.supervisor.tick(float(at))
+    assert outage.conductor.phase is Phase.IDLE
+
+
+def noted(outage: Outage) -> float | None:
+    """What the journal says of the supply to the next run of the daemon."""
+    return replay_lost_at([json.dumps(record) for record in outage.journal.records], "boot")
+
+
+async def test_a_restart_in_an_outage_resets_no_clock() -> None:
+    """The time on battery counts from the mains loss that an earlier run saw, and so does what was discharged."""
+    triggers = rules(on_battery_s=300.0, auto=False)
+    before = Outage(MemoryWorld(), triggers)
+    for at in range(10):
+        before.supervisor.hear(on_battery(float(at)))
+    await asyncio.sleep(200)
+    assert noted(before) == 0.0
+    after, fresh = Outage(MemoryWorld(), triggers, lost_at=noted(before)), Outage(MemoryWorld(), triggers)
+    for at in range(200, 210):
+        after.supervisor.hear(on_battery(float(at)))
+        fresh.supervisor.hear(on_battery(float(at)))
+    assert after.supervisor.snapshot(209.0).on_battery_s == 209.0
+    assert after.supervisor.runtime(209.0).low_s < fresh.supervisor.runtime(209.0).low_s - 100
+    for at in range(300, 303):
+        after.supervisor.hear(on_battery(float(at)))
+    assert after.conductor.reason == "on-battery"
+    await after.conductor.close()
+
+
+async def test_an_outage_that_ended_meanwhile_is_over() -> None:
+    """Also for the run after that."""
+    after = Outage(MemoryWorld(), rules(on_battery_s=300.0), lost_at=0.0)
+    after.supervisor.hear(replace(on_battery(1000.0), on_battery=False, input_voltage_v=230))
+    for at in range(1001, 1010):
+        after.supervisor.hear(on_battery(float(at)))
+    assert after.conductor.phase is Phase.IDLE
+    assert after.supervisor.snapshot(1009.0).on_battery_s == 8.0
+    await asyncio.sleep(0)
+    assert noted(after) == 1001.0
+
+
+async def test_a_daemon_that_hears_nothing_after_a_restart_starts_nothing() -> None:
+    """The mains may have come back long ago."""
+    after = Outage(MemoryWorld(), rules(on_battery_s=300.0), lost_at=0.0)
+    for at in range(1000, 1100):
+        after.supervisor.tick(float(at))
+    assert after.conductor.phase is Phase.IDLE
+
+
+async def test_mains_back_is_written_down() -> None:
+    """Whoever starts again then starts with a new clock."""
+    outage = Outage(MemoryWorld(), rules())
+    for at in range(10):
+        outage.supervisor.hear(on_battery(float(at)))
+    for at in range(10, 13):
+        outage.supervisor.hear(replace(on_battery(float(at)), on_battery=False, input_voltage_v=230))
+    await asyncio.sleep(0)
+    assert [record["lost_at"] for record in outage.journal.records if record["record"] == "supply"] == [0.0, None]
+    assert noted(outage) is None
+
+
+@pytest.mark.parametrize(
+    "line", ['{"record": "supply", "lost_at": "x", "boot_id": "boot"}', '{"record": "supply"', "[]"]
+)
+def test_a_torn_note_is_no_outage(line: str) -> None:
+    """Nothing is made up of it."""
+    assert replay_lost_at([line], "boot") is None
+
+
+def test_what_another_boot_noted_does_not_count() -> None:
+    """Its clock was another one."""
+    line = json.dumps({"record": "supply", "lost_at": 5.0, "boot_id": "earlier"})
+    assert replay_lost_at([line], "boot") is None

@@ -129,6 +129,24 @@ async def test_a_cable_that_is_pulled_out_during_the_test_leaves_it_without_a_re
         assert ups.ups.view.test_until <= loop().time()
 
 
+@pytest.mark.parametrize("trouble", ["unplugged", "frozen"])
+async def test_a_test_whose_end_nobody_saw_is_not_passed(trouble: str) -> None:
+    """Whoever waits for it is told soon, and the UPS may be commanded again."""
+    async with operated() as ups:
+        testing = asyncio.create_task(ups.operations.test_battery())
+        await ups.ups.until(lambda reading: reading.test_in_progress)
+        began_at = loop().time()
+        setattr(ups.ups.faults, trouble, True)
+        result = await testing
+        assert result.outcome is BatteryTestOutcome.UNKNOWN
+        assert "the end of the test was not seen" in result.reason
+        assert loop().time() - began_at < 10.0
+        setattr(ups.ups.faults, trouble, False)
+        await asyncio.sleep(20)
+        await ups.operations.test_panel()
+
+
+@pytest.mark.parametrize("into_poll_s", [0.0, 0.15, 0.3, 0.45])
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
@@ -138,9 +156,12 @@ async def test_a_cable_that_is_pulled_out_during_the_test_leaves_it_without_a_re
         (lambda device: device.test_battery(), "a test is in progress already"),
     ],
 )
-async def test_an_unsafe_test_is_refused_before_the_ups_is_asked(change: Callable[[Any], None], reason: str) -> None:
-    """What the newest reading says counts."""
+async def test_an_unsafe_test_is_refused_before_the_ups_is_asked(
+    change: Callable[[Any], None], reason: str, into_poll_s: float
+) -> None:
+    """What counts is what the UPS says from now on, and not a reply that is on its way."""
     async with operated() as ups:
+        await asyncio.sleep(into_poll_s)
         change(ups.ups.device)
         sent = len(ups.ups.bus.written)
         assert await refused(ups.operations.test_battery()) == f"refused: {reason}"
@@ -219,6 +240,15 @@ async def test_an_outlet_cycle_is_scheduled_confirmed_and_called_off() -> None:
         assert ups.ups.device.outlets.shutdown_at is None
         assert ups.names == ["outlet_cycle_scheduled", "outlet_cycle_cancelled"]
         assert all(event.fields["confirmed"] for event in ups.events)
+
+
+async def test_to_call_off_what_is_not_scheduled_is_no_event() -> None:
+    """The record of what happened says nothing that did not; the UPS is told all the same."""
+    async with operated() as ups:
+        sent = len(ups.ups.bus.written)
+        assert await ups.operations.cancel_cycle()
+        assert any(b"CD" in report for report in ups.ups.bus.written[sent:])
+        assert ups.names == []
 
 
 async def test_an_outlet_cycle_that_the_ups_does_not_show_is_not_confirmed() -> None:

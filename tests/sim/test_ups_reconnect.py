@@ -325,8 +325,8 @@ async def test_a_thousand_replugs_leave_nothing_behind() -> None:
         files, threads, kib = open_files(), threading.active_count(), resident_kib()
         opened, objects = ups.bus.opened, len(gc.get_objects())
         await replug(1000)
-        assert open_files() == files
-        assert threading.active_count() == threads
+        assert open_files() <= files
+        assert threading.active_count() <= threads
         assert ups.bus.opened == opened
         assert len(gc.get_objects()) - objects < 200
         assert resident_kib() - kib < 2048

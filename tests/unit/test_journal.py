@@ -109,6 +109,13 @@ async def test_what_was_done_is_not_done_any_more_once_it_is_being_undone(journa
     assert not found.committed, "an outage that is being undone must not be taken up again on mains"
 
 
+def test_what_was_left_out_has_not_begun() -> None:
+    """There is nothing of it to undo, and the next attempt may do it."""
+    found = replay(as_lines([OUTAGE, step("announce", "done"), step("cordon", "left-out")]))
+    assert found is not None
+    assert found.began == found.ended == {"announce"}
+
+
 def test_no_journal_is_no_outage(journal: FileJournal) -> None:
     """The first start of all is quiet."""
     assert journal.load() is None

@@ -421,7 +421,11 @@ NAS = '[nas]\nmount = "/mnt/nas"\nwatts = 18\n'
     [
         (MASTER + "[kubernetes]", "workers:", "add a [[workers]] table"),
         (RACK.replace("[kubernetes]", ""), "kubernetes:", "add a [kubernetes] table"),
-        (RACK + "[shutdown]\nauto = false\nbattery_low = false", "shutdown:", "nothing ever starts"),
+        (
+            RACK + "[shutdown]\nauto = false\nbattery_low = false\nshutdown_imminent = false",
+            "shutdown:",
+            "nothing ever starts",
+        ),
         (RACK + "[shutdown]\nauto = false", "shutdown:", "set auto = true"),
         (RACK + "[shutdown]\non_battery = 2", "shutdown.on_battery:", "longer than power.debounce"),
         (RACK + "[power]\ndebounce = 31", "power.debounce:", "set 30 s or less"),

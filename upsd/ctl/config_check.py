@@ -6,6 +6,7 @@ import os
 import sys
 from pathlib import Path
 
+from upsd.ctl.machine_check import absent
 from upsd.settings import EXIT_CONFIG, SettingsError, load_settings
 from upsd.settings_advice import advise
 from upsd.shapes import battery_facts, rack_shape
@@ -23,6 +24,8 @@ def run(path: str) -> int:
         return EXIT_CONFIG
     for advice in advise(settings, file_mode=Path(path).stat().st_mode):
         print(f"{path}: warning: {advice}", file=sys.stderr)
+    for sentence in absent(settings):
+        print(f"{path}: not on this machine: {sentence}", file=sys.stderr)
     plan = shutdown_plan(rack_shape(settings))
     watts = sum(machine.watts for machine in settings.machines)
     runtime = full_runtime(battery_facts(settings, None), watts)

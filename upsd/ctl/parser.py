@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 DEFAULT_SOCKET = "/run/upsd/control.sock"
 DEFAULT_SETTINGS = "/etc/upsd/upsd.toml"
 
+LONGEST_DELAY = 65535
 WRONG_USAGE = "64  wrong usage"
 
 
@@ -124,8 +125,10 @@ def _add_ups(add_parser: Callable[..., argparse.ArgumentParser], common: argpars
         "Cut the power of everything on its outlets, this machine's too, and restore it.",
         "sudo upsctl ups cycle --off-after 120 --restore-after 1 --yes",
     )
-    cycle.add_argument("--off-after", metavar="SECONDS", type=int, default=180, help="else %(default)s")
-    cycle.add_argument("--restore-after", metavar="MINUTES", type=int, default=1, help="after that; else %(default)s")
+    cycle.add_argument("--off-after", metavar="SECONDS", type=_delay, default=180, help="else %(default)s")
+    cycle.add_argument(
+        "--restore-after", metavar="MINUTES", type=_delay, default=1, help="after that; else %(default)s"
+    )
     cycle.add_argument("--yes", action="store_true", help="you mean it; without it nothing is done")
     add("cancel", "Call a scheduled outlet cycle off, while the outlets are still on.", "sudo upsctl ups cancel")
     new_battery = add(
@@ -141,6 +144,14 @@ def _add_ups(add_parser: Callable[..., argparse.ArgumentParser], common: argpars
         exits=("0   the profile was written", "1   it was not", "78  the settings are not valid"),
     )
     bench.add_argument("--config", metavar="PATH", default=DEFAULT_SETTINGS, help="the settings; else %(default)s")
+
+
+def _delay(text: str) -> int:
+    """What the UPS counts in."""
+    value = int(text) if text.isascii() and text.isdigit() else 0
+    if not 1 <= value <= LONGEST_DELAY:
+        raise argparse.ArgumentTypeError(f"{text!r} is no whole number from 1 to {LONGEST_DELAY}")
+    return value
 
 
 def _add_config(add_parser: Callable[..., argparse.ArgumentParser], common: argparse.ArgumentParser) -> None:

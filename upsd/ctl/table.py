@@ -17,7 +17,14 @@ WIDTH = 80
 INDENT = 10
 
 POWER_COLOURS = {"on_line": "green", "on_battery": "yellow", "output_off": "red", "unknown": "red"}
-STEP_COLOURS = {"done": "green", "running": "yellow", "forced": "yellow", "failed": "red", "timed-out": "red"}
+STEP_COLOURS = {
+    "done": "green",
+    "running": "yellow",
+    "forced": "yellow",
+    "failed": "red",
+    "timed-out": "red",
+    "left-out": "yellow",
+}
 SOURCES = {"model": "by our model", "ups": "by the UPS"}
 
 
@@ -130,7 +137,7 @@ def _next(state: dict[str, Any], shutdown: dict[str, Any]) -> str:
 
 def _start(starts_in_s: float | None) -> str:
     if starts_in_s is None:
-        return "the shutdown starts when one of its triggers says so"
+        return "the shutdown starts when the UPS says so, if [shutdown] in the settings lets it"
     if starts_in_s <= 0:
         return "the shutdown starts now"
     return f"the shutdown starts in {duration(starts_in_s)}, unless mains is back before"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import sys
@@ -11,6 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from upsd import adapters
+from upsd import log as logs
+from upsd.ctl import client
 from upsd.settings import EXIT_CONFIG, SettingsError, load_settings
 from upsd.ups import profile as profiles
 from upsd.ups.bench import Bench
@@ -33,15 +36,28 @@ This finds out what your UPS really does, step by step. Before each step you are
   - Take your rack off the UPS. Put a lamp on its outlets, and nothing else.
   - This machine must have its power from elsewhere.
   - upsd must be stopped: systemctl stop upsd
+
+Answer with y or n, or with q to stop; until the end nothing is changed.
 """
 
 
+class StoppedError(Exception):
+    """The person has had enough, or hung up."""
+
+
 class Terminal:
-    """The person at this terminal; whoever hangs up has answered no."""
+    """The person at this terminal."""
 
     async def agrees(self, question: str) -> bool:
-        """Ask; only a plain yes is one."""
-        return (await _line(f"{question} [y/N] ")).strip().lower() in {"y", "yes"}
+        """Ask until the answer is plain."""
+        while True:
+            answer = (await _line(f"{question} [y/n/q] ")).strip().lower()
+            if answer in {"y", "yes"}:
+                return True
+            if answer in {"n", "no"}:
+                return False
+            if answer in {"q", "quit"}:
+                raise StoppedError
 
     async def does(self, instruction: str) -> None:
         """Ask for it, and wait for the Enter key."""
@@ -59,21 +75,41 @@ def run(config: str) -> int:
     except SettingsError as error:
         print(error, file=sys.stderr)
         return EXIT_CONFIG
+    if reason := _why_not(settings):
+        print(f"upsctl: {reason}", file=sys.stderr)
+        return FAILED
+    logs.configure("error", "console")
     try:
         return asyncio.run(_bench(settings))
+    except StoppedError:
+        print("\nStopped: nothing is changed.", file=sys.stderr)
     except (UpsError, OSError) as error:
         print(f"upsctl: {error}", file=sys.stderr)
-        return FAILED
+    return FAILED
+
+
+def _why_not(settings: Settings) -> str | None:
+    """What has to be done before the test can begin."""
+    with contextlib.suppress(client.NoDaemonError):
+        client.ask(str(settings.control.socket), "status")
+        return "upsd is running and holds the UPS; stop it first: systemctl stop upsd"
+    if not os.access(settings.state_directory, os.W_OK | os.X_OK):
+        return f"there is no directory {settings.state_directory} that you may write to; run this as: sudo -u upsd ..."
+    return None
 
 
 async def _bench(settings: Settings) -> int:
     person = Terminal()
     person.tell(INTRODUCTION)
     if not await person.agrees("Is all of that so?"):
-        return FAILED
+        raise StoppedError
     directory = settings.state_directory
+    before = profiles.load_profile(directory)
     with (directory / RECORD_FILE).open("a", encoding="utf-8") as file:
         profile = await measure(settings, person, _recorder(file))
+    if profile.found_the_same_as(before):
+        person.tell("\nNothing new was found out: nothing is changed.")
+        return OK
     profiles.save(directory, profile)
     person.tell(f"\nThe profile is in {directory / profiles.PROFILE_FILE}: upsd uses it from its next start on.")
     person.tell(f"What happened in detail is in {directory / RECORD_FILE}.")
@@ -108,4 +144,4 @@ async def _line(prompt: str) -> str:
     try:
         return await asyncio.to_thread(input, prompt)
     except EOFError:
-        return ""
+        raise StoppedError from None

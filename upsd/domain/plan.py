@@ -73,6 +73,7 @@ class StepState(enum.StrEnum):
     FORCED = "forced"
     FAILED = "failed"
     TIMED_OUT = "timed-out"
+    LEFT_OUT = "left-out"
     CANCELLED = "cancelled"
 
     @property

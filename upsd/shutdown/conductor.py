@@ -58,6 +58,7 @@ class Conductor:
         emit: hears every event.
         changed: is called when the phase or a step's progress has changed.
         battery_end_at: until when the battery may be used (loop time); infinite on mains.
+        reserve_s: how much longer (s) it lasts.
         boot_id: tells this boot of the machine from others.
         name_outage: gives a new outage its name.
         linger_s: how long after its end a shutdown may still be taken for under way.
@@ -72,6 +73,7 @@ class Conductor:
         emit: Callable[[Event], None],
         changed: Callable[[], None],
         battery_end_at: Callable[[], float],
+        reserve_s: float,
         boot_id: str,
         name_outage: Callable[[], str],
         linger_s: float,
@@ -82,11 +84,13 @@ class Conductor:
         self._emit = emit
         self._changed = changed
         self._battery_end_at = battery_end_at
+        self._reserve_s = reserve_s
         self._boot_id = boot_id
         self._name_outage = name_outage
         self._linger_s = linger_s
         self._engine: Engine | None = None
         self._task: asyncio.Task[None] | None = None
+        self._notes: set[asyncio.Task[None]] = set()
         self._resumed: Unfinished | None = None
         self._owed: frozenset[str] = frozenset()
         self._finished_at = math.inf
@@ -152,7 +156,8 @@ class Conductor:
         was not powered off: then what is left is brought back from here.
         """
         if self.phase is Phase.SHUTTING_DOWN and not self.committed and self.outage:
-            began = {step for step, progress in self.progress.items() if progress.state is not StepState.PENDING}
+            idle = {StepState.PENDING, StepState.LEFT_OUT}
+            began = {step for step, progress in self.progress.items() if progress.state not in idle}
             self.undo(self.outage, began)
         elif self.phase is Phase.FINISHED and asyncio.get_running_loop().time() - self._finished_at > self._linger_s:
             self.recover(self.outage or "")
@@ -173,6 +178,13 @@ class Conductor:
         self._owed = frozenset(step.id for step in self.plan.steps)
         self._emit(Event("recovery_started", Severity.INFO, {"outage": outage}))
         self._switch(Phase.RECOVERING, partial(self._bring_back, recovery_plan(self._shape), outage))
+
+    def note_supply(self, lost_at: float | None) -> None:
+        """Write down, for the next run, since when (loop time) the mains is away, or that it is back."""
+        record = {"record": "supply", "lost_at": lost_at, "boot_id": self._boot_id}
+        note = asyncio.create_task(self._record(record), name="note-supply")
+        self._notes.add(note)
+        note.add_done_callback(self._notes.discard)
 
     async def close(self) -> None:
         """Stop what runs; nothing is undone."""
@@ -200,8 +212,9 @@ class Conductor:
 
     async def _shut_down(self, outage: str, ended: Collection[str]) -> None:
         results = await self._run(self.plan, outage, ended)
-        bad = sorted(step for step, progress in results.items() if progress.state not in _GOOD)
-        fields = {"outage": outage, "not_done": ", ".join(bad) or None}
+        left_out = sorted(step for step, progress in results.items() if progress.state is StepState.LEFT_OUT)
+        bad = sorted(step for step, progress in results.items() if progress.state not in {*_GOOD, StepState.LEFT_OUT})
+        fields = {"outage": outage, "not_done": ", ".join(bad) or None, "left_out": ", ".join(left_out) or None}
         self._emit(Event("shutdown_finished", Severity.CRITICAL, fields))
         self._finished_at = asyncio.get_running_loop().time()
         self._settle(Phase.FINISHED)
@@ -227,7 +240,11 @@ class Conductor:
     async def _run(self, plan: Plan, outage: str, ended: Collection[str]) -> dict[str, StepProgress]:
         self.progress = {}
         self._engine = Engine(
-            self._performers, record=self._record, report=self._report, battery_end_at=self._battery_end_at
+            self._performers,
+            record=self._record,
+            report=self._report,
+            battery_end_at=self._battery_end_at,
+            reserve_s=self._reserve_s,
         )
         return await self._engine.run(plan, outage=outage, ended=ended)
 

@@ -17,6 +17,7 @@ import structlog
 from upsd.domain.plan import StepProgress, StepState
 from upsd.domain.rack import RackError
 from upsd.shutdown.budget import deadline_at, latest_finishes
+from upsd.shutdown.triage import LEFT_OUT_FIRST, left_out
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection, Mapping
@@ -85,6 +86,7 @@ class Engine:
         record: makes a record durable before it returns, as far as the disk lets it; never raises.
         report: hears every change of a step's progress.
         battery_end_at: until when the battery may be used (loop time); infinite on mains.
+        reserve_s: how much longer (s) it lasts, which is spent before a step is left out.
     """
 
     def __init__(
@@ -94,11 +96,13 @@ class Engine:
         record: Callable[[Mapping[str, Scalar]], Awaitable[None]],
         report: Callable[[StepProgress], None],
         battery_end_at: Callable[[], float],
+        reserve_s: float = 0.0,
     ) -> None:
         self._performers = performers
         self._record = record
         self._report = report
         self._battery_end_at = battery_end_at
+        self._reserve_s = reserve_s
         self._progress: dict[str, StepProgress] = {}
         self._running: dict[str, _Running] = {}
         self._abandoned: set[asyncio.Task[Outcome]] = set()
@@ -115,7 +119,7 @@ class Engine:
             self._tell(StepProgress(step, state, "done before" if step.id in ended else ""))
         try:
             while True:
-                self._start_ready(plan, outage)
+                await self._start_ready(plan, outage)
                 if not self._running:
                     return self._progress
                 self._follow_battery(plan)
@@ -125,14 +129,11 @@ class Engine:
         finally:
             await self._cancel_all()
 
-    def _start_ready(self, plan: Plan, outage: str) -> None:
+    async def _start_ready(self, plan: Plan, outage: str) -> None:
+        await self._leave_out(plan)
         now = asyncio.get_running_loop().time()
-        latest = latest_finishes(plan, self._battery_end_at())
-        for step in plan.steps:
-            if self._progress[step.id].state is not StepState.PENDING:
-                continue
-            if any(not self._progress[need].state.ended for need in step.needs):
-                continue
+        latest = self._latest_finishes(plan)
+        for step in self._ready(plan):
             deadline = deadline_at(step, now, latest[step.id])
             context = StepContext(outage, deadline, now, step.minimum_s, partial(self._say, step))
             running = _Running(step, context)
@@ -140,6 +141,32 @@ class Engine:
             self._tell(StepProgress(step, StepState.RUNNING, started_at=now, deadline_at=deadline))
             running.task = asyncio.create_task(self._perform(step, context), name=f"step {step.id}")
             self._running[step.id] = running
+
+    async def _leave_out(self, plan: Plan) -> None:
+        """Give the time of what only makes it orderly to what saves data, if there is not enough for both."""
+        now = asyncio.get_running_loop().time()
+        spent_s = {name: now - running.context.started_at for name, running in self._running.items()}
+        left_s = self._battery_end_at() + self._reserve_s - now
+        kinds = left_out(plan, left_s, spent_s=spent_s, ended=self._ended(plan))
+        while steps := [step for step in self._ready(plan) if step.kind in kinds]:
+            for step in steps:
+                detail = f"the battery does not carry it: {LEFT_OUT_FIRST[step.kind]}"
+                self._tell(StepProgress(step, StepState.LEFT_OUT, detail))
+                await self._record_end(self._progress[step.id])
+
+    def _ready(self, plan: Plan) -> list[Step]:
+        return [
+            step
+            for step in plan.steps
+            if self._progress[step.id].state is StepState.PENDING
+            and all(self._progress[need].state.ended for need in step.needs)
+        ]
+
+    def _ended(self, plan: Plan) -> set[str]:
+        return {step.id for step in plan.steps if self._progress[step.id].state.ended}
+
+    def _latest_finishes(self, plan: Plan) -> dict[str, float]:
+        return latest_finishes(plan, self._battery_end_at(), ended=self._ended(plan))
 
     async def _perform(self, step: Step, context: StepContext) -> Outcome:
         await self._record(
@@ -161,7 +188,7 @@ class Engine:
             return Outcome(StepState.FAILED, f"defect in upsd: {error!r}")
 
     def _follow_battery(self, plan: Plan) -> None:
-        latest = latest_finishes(plan, self._battery_end_at())
+        latest = self._latest_finishes(plan)
         for running in self._running.values():
             if running.task.done():
                 continue  # it ended while another one's record was written; its timeout can't be moved any more
@@ -190,15 +217,18 @@ class Engine:
             del self._running[running.step.id]
             progress = self._progress[running.step.id]
             self._tell(replace(progress, state=outcome.state, detail=outcome.detail, ended_at=now))
-            await self._record(
-                {
-                    "record": "step",
-                    "step": running.step.id,
-                    "state": outcome.state.value,
-                    "detail": outcome.detail,
-                    "commits": running.step.commits,
-                }
-            )
+            await self._record_end(self._progress[running.step.id])
+
+    async def _record_end(self, progress: StepProgress) -> None:
+        await self._record(
+            {
+                "record": "step",
+                "step": progress.step.id,
+                "state": progress.state.value,
+                "detail": progress.detail,
+                "commits": progress.step.commits and progress.state is not StepState.LEFT_OUT,
+            }
+        )
 
     async def _cancel_all(self) -> None:
         if not self._running:

@@ -63,6 +63,19 @@ def replay(lines: Iterable[str]) -> Unfinished | None:
     return outage
 
 
+def replay_lost_at(lines: Iterable[str], boot_id: str) -> float | None:
+    """Since when the mains is away, as far as this boot has written down (its loop time); `None` while it is there."""
+    lost_at: float | None = None
+    for line in lines:
+        try:
+            record = json.loads(line)
+            if record["record"] == "supply":
+                lost_at = record["lost_at"] if record["boot_id"] == boot_id else None
+        except (ValueError, KeyError, TypeError):
+            continue
+    return lost_at if isinstance(lost_at, float | int) else None
+
+
 def _replay_one(outage: Unfinished | None, record: Mapping[str, str]) -> Unfinished | None:
     match record["record"]:
         case "outage":
@@ -76,6 +89,8 @@ def _replay_one(outage: Unfinished | None, record: Mapping[str, str]) -> Unfinis
             return replace(outage, ended=frozenset(), committed=False)
         case "step" if outage:
             step, state = record["step"], StepState(record["state"])
+            if state is StepState.LEFT_OUT:
+                return outage  # nothing was begun that would have to be undone
             return replace(
                 outage,
                 committed=outage.committed or bool(record.get("commits")),
@@ -100,12 +115,26 @@ class FileJournal:
         Raises:
             JournalError: it is there and can't be read.
         """
+        return replay(self._lines())
+
+    def lost_at(self, boot_id: str) -> float | None:
+        """Since when the mains is away, see `replay_lost_at`; raises `JournalError` as `load` does."""
+        return replay_lost_at(self._lines(), boot_id)
+
+    def _lines(self) -> list[str]:
         try:
-            return replay(self._path.read_text(encoding="utf-8", errors="replace").splitlines())
+            return self._path.read_text(encoding="utf-8", errors="replace").splitlines()
         except FileNotFoundError:
-            return None
+            return []
         except OSError as error:
             raise JournalError(f"the journal {self._path} can't be read: {error.strerror}") from error
+
+    def why_not(self) -> str | None:
+        """Why nothing can be written, as far as can be seen without writing; `None` if it looks well."""
+        directory = self._path.parent
+        if directory.is_dir() and os.access(directory, os.W_OK | os.X_OK):
+            return None
+        return f"the journal {self._path} can't be written: make {directory}, and give it to the daemon's user"
 
     async def append(self, record: Mapping[str, Scalar]) -> None:
         """Write one record and wait until it is on disk, for two seconds at the most."""

@@ -68,33 +68,33 @@ def is_running(reading: Reading) -> bool:
     return reading.test_in_progress or (reading.on_battery and _has_mains(reading))
 
 
-def judge(
-    before: Reading, during: Sequence[Reading], after: Reading | None, nominal_v: float | None
-) -> BatteryTestResult:
+def judge(during: Sequence[Reading], after: Reading | None, nominal_v: float | None) -> BatteryTestResult:
     """What a test showed.
 
     Args:
-        before: the reading that it was started on.
         during: the readings that showed it running, in order.
-        after: the first one that did not any more; `None` if it has not ended in time.
+        after: the first one that did not any more; `None` if its end was not seen.
         nominal_v: nominal voltage of the whole battery.
     """
     volts = [reading.battery_voltage_v for reading in during if reading.battery_voltage_v is not None]
     lowest_v = min(volts, default=None)
     seconds = round(during[-1].at - during[0].at, 1) if during else 0.0
-    outcome, reason = _judgement(before, during, after, lowest_v, nominal_v or _BLOCK_V)
+    outcome, reason = _judgement(during, after, lowest_v, nominal_v or _BLOCK_V)
     return BatteryTestResult(outcome, reason, lowest_v, seconds)
 
 
 def _judgement(
-    before: Reading, during: Sequence[Reading], after: Reading | None, lowest_v: float | None, nominal_v: float
+    during: Sequence[Reading], after: Reading | None, lowest_v: float | None, nominal_v: float
 ) -> tuple[BatteryTestOutcome, str]:
     if after is None:
-        return BatteryTestOutcome.UNKNOWN, "the test did not end in time"
+        return (
+            BatteryTestOutcome.UNKNOWN,
+            "the UPS fell silent, or tests for too long: the end of the test was not seen",
+        )
     if after.on_battery:
         return BatteryTestOutcome.ABORTED, "the mains went during the test"
-    if after.replace_battery and not before.replace_battery:
-        return BatteryTestOutcome.FAILED, "the UPS asks for a new battery since the test"
+    if after.replace_battery:
+        return BatteryTestOutcome.FAILED, "the UPS asks for a new battery"
     if not during:
         return BatteryTestOutcome.UNKNOWN, "the UPS took the command and showed nothing of a test"
     if any(reading.battery_low for reading in during):

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 SHOWS_WITHIN_S: Final = 5.0
 """How long a flag may take to show, and how long no reading is waited for."""
 SPARE_S: Final = 15.0
+MEETS_WITHIN_S: Final = 30.0
+"""How long the UPS may take to answer at all, in whichever way it speaks."""
 RETURNS_WITHIN_S: Final = 180.0
 """How long outlets are waited for that shall come on again."""
 
@@ -167,7 +169,7 @@ class Bench:
         await self.driver.command(lambda dialect, ask: dialect.cancel(ask))
 
     async def _meet(self) -> UpsIdentity:
-        reading = await self.reading(RETURNS_WITHIN_S)
+        reading = await self.reading(MEETS_WITHIN_S)
         identity = self.driver.identity
         if reading is None or identity is None:
             raise UpsError(Fault.NOT_PRESENT, self.driver.trouble or "the UPS does not answer")
@@ -194,6 +196,9 @@ class Bench:
             self._record({"step": step.title, "failed": str(error)})
             return {}
         for name, value in found.items():
-            self.person.tell(f"  {name} = {value}")
+            shown = {True: "yes", False: "no", None: "not known"}.get(value, value)
+            self.person.tell(f"  {name.replace('_', ' ')}: {shown}")
+        if not found:
+            self.person.tell("  There is nothing to find out on this cable.")
         self._record({"step": step.title, "found": dict(found)})
         return found

@@ -33,7 +33,7 @@ _LOOK_AGAIN_S = 0.25
 _FAILURES_BEFORE_TELLING = 3
 _RESET_AFTER_S = 3.0
 _RESET_AGAIN_S = 15.0
-_TRY_ALL_EVERY = 5
+_ANOTHER_WAY_EVERY = 10
 _QUIET_S = 1.0
 _WIRE_S = 0.55  # a status poll takes as long at 1200 baud: whoever wants no fewer lets them follow each other
 
@@ -50,6 +50,13 @@ class Probe(NamedTuple):
 
     dialect: Dialect
     baud: int
+
+
+class _Wait(NamedTuple):
+    """Somebody waits for a reading of this poll or a later one."""
+
+    reading: asyncio.Future[Reading]
+    poll: int
 
 
 class UpsDriver:
@@ -90,7 +97,8 @@ class UpsDriver:
         self._calm = False
         self._answered, self._answered_at = (b"", b""), 0.0
         self._hurried = 0
-        self._waiting: list[asyncio.Future[Reading]] = []
+        self._waiting: list[_Wait] = []
+        self._polls = 0
         self._wanted_now = asyncio.Event()
         self.identity: UpsIdentity | None = None
         self.trouble: str | None = None
@@ -118,10 +126,13 @@ class UpsDriver:
             if self._calm:
                 await self._rest(began_at + self._poll_interval_s)
 
-    async def next_reading(self) -> Reading:
-        """The next reading of the stream; while somebody waits for it, the UPS is asked without a pause."""
+    async def next_reading(self, *, asked_anew: bool = False) -> Reading:
+        """The next reading of the stream, or the first for which the UPS is asked from now on.
+
+        While somebody waits for it, the UPS is asked without a pause.
+        """
         reading: asyncio.Future[Reading] = asyncio.get_running_loop().create_future()
-        self._waiting.append(reading)
+        self._waiting.append(_Wait(reading, self._polls + asked_anew))
         self._wanted_now.set()
         self._transport.hurry()
         return await reading
@@ -169,13 +180,16 @@ class UpsDriver:
         if self._spoken is None:
             raise UpsError(Fault.NOT_PRESENT, "no UPS has answered yet")
         before = self._trust.believed
+        self._polls += 1
+        poll = self._polls
         said = await self._spoken.dialect.read(self._ask_calmly, lambda: self._answered_at)
         self._trust, reading = sift(self._trust, said)
         self._calm = not may_be_changing(before, reading)
-        waiting, self._waiting = self._waiting, []
-        for future in waiting:
-            if not future.done():
-                future.set_result(reading)
+        answered = [wait for wait in self._waiting if wait.poll <= poll]
+        self._waiting = [wait for wait in self._waiting if wait.poll > poll]
+        for wait in answered:
+            if not wait.reading.done():
+                wait.reading.set_result(reading)
         return reading
 
     async def _rest(self, until: float) -> None:
@@ -272,12 +286,14 @@ class UpsDriver:
         raise trouble
 
     def _ways_to_ask(self, place: Place) -> Sequence[Probe]:
-        """All, but for the unit that was ours: as it spoke before, and only now and then in another way."""
+        """All, but for the unit that was ours: as it spoke before, and only now and then in one other way."""
         if self._spoken is None:
             return self._probes
-        if self._selection.is_ours(place) and self._rounds % _TRY_ALL_EVERY:
-            return (self._spoken,)
-        return (self._spoken, *(probe for probe in self._probes if probe != self._spoken))
+        others = [probe for probe in self._probes if probe != self._spoken]
+        if self._selection.is_ours(place) and others:
+            turn, between = divmod(self._rounds, _ANOTHER_WAY_EVERY)
+            others = [] if between else [others[turn % len(others)]]
+        return (self._spoken, *others)
 
     async def _give_up(self, place: Place, error: UpsError) -> None:
         """Nobody of interest is there."""

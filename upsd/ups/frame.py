@@ -96,7 +96,7 @@ def open_reply(frame: bytes, command: str, check: Check) -> bytes:
     if body[4:6] != encode_number(len(body) - 6, 2):
         raise UpsError(Fault.WRONG_LENGTH, "the reply's length field does not fit its length")
     if sent != encode_number(integrity(body, check), 4):
-        raise UpsError(Fault.BAD_INTEGRITY, f"the {command} reply was damaged on the line")
+        raise UpsError(Fault.BAD_INTEGRITY, f"the answer to {command} was damaged on the line; check the cable")
     if body[:2] == bytes((HOST, UPS)):
         raise UpsError(Fault.ECHO, f"our own {command} request came back; is the cable looped?")
     if body[:2] != bytes((UPS, HOST)):

@@ -70,7 +70,7 @@ class UpsOperations:
                 during, after = await self._follow_test(loop.time())
             finally:
                 self._expect_test(loop.time())
-            result = battery_test.judge(before, during, after, self._nominal_v())
+            result = battery_test.judge(during, after, self._nominal_v())
             self.last_test = result
             good = result.outcome is battery_test.BatteryTestOutcome.PASSED
             fields = {"result": result.outcome.value, "reason": result.reason, "seconds": result.seconds}
@@ -134,6 +134,8 @@ class UpsOperations:
     async def cancel_cycle(self) -> bool:
         """Call a scheduled switch-off off; whether the UPS shows that none is scheduled any more.
 
+        Some units don't show what is scheduled, so they are told in any case.
+
         Raises:
             UpsError: it is not safe now, or the UPS refused.
         """
@@ -143,7 +145,8 @@ class UpsOperations:
             _refuse_if(None if before.output_powered else off)
             await self._driver.command(lambda dialect, ask: dialect.cancel(ask))
             confirmed = await self._shows(lambda reading: not (reading.shutdown_active or reading.shutdown_imminent))
-            self._emit(Event("outlet_cycle_cancelled", fields={"confirmed": confirmed}))
+            if before.shutdown_active or before.shutdown_imminent:
+                self._emit(Event("outlet_cycle_cancelled", fields={"confirmed": confirmed}))
             return confirmed
 
     @contextlib.asynccontextmanager
@@ -161,7 +164,7 @@ class UpsOperations:
     async def _reading(self) -> Reading:
         try:
             async with asyncio.timeout(_HEARD_WITHIN_S):
-                return await self._driver.next_reading()
+                return await self._driver.next_reading(asked_anew=True)
         except TimeoutError:
             raise UpsError(
                 Fault.NOT_PRESENT, self._driver.trouble or "no reading has come from the UPS for some seconds"
@@ -193,16 +196,16 @@ class UpsOperations:
         return False
 
     async def _follow_test(self, began_at: float) -> tuple[list[Reading], Reading | None]:
-        """The readings that show the test running, and the first one after it."""
+        """The readings that show the test running, and the first one after it, if its end was seen."""
         during: list[Reading] = []
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout_at(began_at + _LONGEST_TEST_S):
-                while True:
+            while asyncio.get_running_loop().time() < began_at + _LONGEST_TEST_S:
+                async with asyncio.timeout(_HEARD_WITHIN_S):
                     reading = await self._driver.next_reading()
-                    if battery_test.is_running(reading):
-                        during.append(reading)
-                    elif during or reading.at - began_at > _TEST_BEGINS_WITHIN_S:
-                        return during, reading
+                if battery_test.is_running(reading):
+                    during.append(reading)
+                elif during or reading.at - began_at > _TEST_BEGINS_WITHIN_S:
+                    return during, reading
         return during, None
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from upsd.ups.errors import Fault, UpsError
@@ -78,6 +78,11 @@ class DeviceProfile:
     def fits(self, identity: UpsIdentity) -> bool:
         """Whether it was measured on such a unit."""
         return (self.model, self.firmware) == (identity.model, identity.firmware)
+
+    def found_the_same_as(self, before: DeviceProfile | None) -> bool:
+        """Whether the test found nothing that the one before, if there was one, had not found."""
+        known = before or DeviceProfile(model=self.model, firmware=self.firmware, measured_on="")
+        return replace(known, measured_on=self.measured_on) == self
 
 
 def load_profile(directory: Path) -> DeviceProfile | None:

@@ -97,6 +97,7 @@ class BatteryWatch:
         self._emit = emit
         self._installed = installed
         self._at = now
+        self._began_before: float | None = None
         self._use = Use()
         self._unsure = _UNSURE_AT_START
         self._seen_mains = False
@@ -126,6 +127,10 @@ class BatteryWatch:
         """How worn it is, as far as it has shown."""
         return health_of(self.history.health, self._installed)
 
+    def take_up(self, lost_at: float) -> None:
+        """Go on with a discharge that an earlier run of the daemon saw begin (loop time)."""
+        self._began_before = lost_at
+
     def replaced(self) -> None:
         """An operator says that there is a new battery: nothing that was learned holds any more."""
         self._begin_anew("an operator said so")
@@ -135,7 +140,8 @@ class BatteryWatch:
         if running is None:
             if not self._seen_mains:
                 self._unsure = _UNSURE_IN_OUTAGE  # nobody knows for how long it was so before we came
-            self._at = max(self._at, now - _STEP_S)
+            self._at = max(self._at, now - _STEP_S) if self._began_before is None else self._began_before
+            self._began_before = None
             opinion = self._opinion(facts)
             running = _Running(now, self._unsure, opinion, self.history, starting(opinion, self._unsure), now)
             self._running, self._volts = running, []
