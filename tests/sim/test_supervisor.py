@@ -142,7 +142,7 @@ async def test_what_the_ups_says_twice_starts_the_shutdown(
 
 async def test_a_ups_that_falls_silent_on_battery_starts_the_shutdown_if_that_is_wanted() -> None:
     """But not while it is heard now and then."""
-    outage = Outage(MemoryWorld(), replace(rules(), silence_s=30.0))
+    outage = Outage(MemoryWorld(), replace(rules(auto=False), silence_s=30.0))
     for start in range(5):
         outage.supervisor.hear(on_battery(float(start)))
     for at in range(5, 30):

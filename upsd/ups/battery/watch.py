@@ -33,6 +33,9 @@ _UNSURE_AT_START: Final = 0.1
 _UNSURE_IN_OUTAGE: Final = 0.3
 _SURER_EVERY_S: Final = 4 * 3600.0
 _NOT_REFILLED: Final = 0.25
+# No 12 V block has another voltage, alive or dead; such a figure says nothing of it.
+_LEAST_BLOCK_V: Final = 4.0
+_MOST_BLOCK_V: Final = 17.0
 _MEAN_BLOCK_V: Final = (FULL_BLOCK_V + LOW_BLOCK_V) / 2
 
 
@@ -145,8 +148,9 @@ class BatteryWatch:
             opinion = self._opinion(facts)
             running = _Running(now, self._unsure, opinion, self.history, starting(opinion, self._unsure), now)
             self._running, self._volts = running, []
-        if reading is not None and reading.battery_voltage_v:
-            self._volts.append(reading.battery_voltage_v / facts.blocks)
+        block_v = 0.0 if reading is None else (reading.battery_voltage_v or 0.0) / facts.blocks
+        if _LEAST_BLOCK_V <= block_v <= _MOST_BLOCK_V:
+            self._volts.append(block_v)
         low = reading is not None and reading.battery_low and not running.reached_low
         if now - self._at >= _STEP_S or low or not running.points:
             self._step(running, now, watts, facts, low=low)
