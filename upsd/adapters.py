@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import math
 import time
 from functools import partial
 from typing import TYPE_CHECKING
 
-from upsd.domain.rack import RackError
 from upsd.publish.mqtt import MqttPublisher, tls_context
 from upsd.rack.host import ThisHost
 from upsd.rack.kubernetes import KubernetesCluster
@@ -15,7 +13,6 @@ from upsd.rack.ssh import SshHost, SshIdentity
 from upsd.rack.storage import MountedNas
 from upsd.shutdown.steps import Rack, RemoteMachine
 from upsd.ups.driver import Probe, UpsDriver
-from upsd.ups.errors import UpsError
 from upsd.ups.gpser_dialect import GpserDialect
 from upsd.ups.pacing import PiecePause
 from upsd.ups.selection import Selection, Wanted
@@ -30,7 +27,7 @@ if TYPE_CHECKING:
     from upsd.domain.rack import Cluster
     from upsd.settings import NasSettings, Settings, UpsSettings, WorkerSettings
     from upsd.status import StatusBoard
-    from upsd.ups.operations import UpsOperations
+    from upsd.ups.outlets import UpsOutlets
     from upsd.ups.profile import DeviceProfile
     from upsd.ups.selection import Known
     from upsd.ups.transport import Transport
@@ -45,31 +42,6 @@ _SERIAL_PROBES = (
     ("sentr", 4800),
     ("sentr", 2400),
 )
-
-
-class UpsOutlets:
-    """The outlets of the UPS, for a plan.
-
-    `profile` is what a bench test has found out about them: nothing, or whether and how they can be cycled.
-    """
-
-    def __init__(self, operations: UpsOperations, profile: Callable[[], DeviceProfile | None]) -> None:
-        self._operations = operations
-        self._profile = profile
-
-    async def cycle(self, off_after_s: int, restore_after_min: int) -> bool:
-        """Switch them off after the delay, and on again that many minutes later."""
-        profile = self._profile()
-        if profile and profile.longest_delay_s:
-            off_after_s = min(off_after_s, profile.longest_delay_s)
-        if profile and profile.restore_unit_s:
-            restore_after_min = math.ceil(60 * restore_after_min / profile.restore_unit_s)
-        try:
-            if profile and profile.cycles_outlets is False:
-                return await self._operations.switch_off_by_plan(off_after_s)
-            return await self._operations.cycle_by_plan(off_after_s, restore_after_min)
-        except UpsError as error:
-            raise RackError(f"the outlet cycle was not scheduled: {error}") from error
 
 
 def ups_transport(ups: UpsSettings, profile: DeviceProfile | None) -> Transport:

@@ -37,24 +37,25 @@ from upsd.shutdown.budget import describe
 from upsd.shutdown.conductor import Conductor, Phase
 from upsd.shutdown.journal import FileJournal, JournalError
 from upsd.shutdown.steps import performers
-from upsd.status import StatusBoard, shutdown_document, state_document
+from upsd.status import StatusBoard
 from upsd.supervisor import Supervisor
+from upsd.surfaces import Surfaces
 from upsd.ups import battery_file
 from upsd.ups import profile as profiles
 from upsd.ups.battery.history import BatteryHistory
 from upsd.ups.battery.watch import BatteryWatch
 from upsd.ups.errors import UpsError
 from upsd.ups.operations import UpsOperations
+from upsd.ups.outlets import UpsOutlets
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterator
+    from collections.abc import Awaitable, Callable
 
-    from upsd.domain.power import PowerState, Reading
     from upsd.publish.mqtt import MqttPublisher
     from upsd.rack.kubernetes import KubernetesCluster
     from upsd.settings import Settings
     from upsd.shutdown.journal import Unfinished
-    from upsd.status import Document, Json
+    from upsd.status import Json
     from upsd.ups.profile import DeviceProfile
     from upsd.ups.selection import Known
 
@@ -64,7 +65,6 @@ EXIT_UNAVAILABLE = 69
 _TICK_S = 1.0
 _LONGEST_TICK_S = 5.0
 _A_MOMENT_S = 0.02
-_QUIET_STATE_S = 30.0
 _LOOK_AGAIN_S = 10.0
 _AFTER_DEFECT_S = 1.0
 _STOP_S = 3.0
@@ -80,9 +80,8 @@ class Daemon:
         self._loop = asyncio.get_running_loop()
         self._settings = settings
         self._notifier = Notifier()
-        self._shown_at = -_QUIET_STATE_S
-        self._shown: tuple[PowerState, Phase, Reading | None, tuple[str, ...], str | None] | None = None
         self.board = StatusBoard(settings.ups.name)
+        self._surfaces = Surfaces(self.board, self._notifier, _date)
 
         self._profile, self._profile_trouble = _load_profile(settings.state_directory)
         self._transport = adapters.ups_transport(settings.ups, self._profile)
@@ -95,7 +94,7 @@ class Daemon:
         )
         self._operations = UpsOperations(
             self._driver,
-            emit=self._emit,
+            emit=self._surfaces.emit,
             why_not=self._why_no_command,
             expect_test=lambda until: self._supervisor.expect_test(until),  # noqa: PLW0108  # it is made later
         )
@@ -104,8 +103,8 @@ class Daemon:
         self._journal = FileJournal(settings.state_directory / "journal.jsonl", _date)
         rack = adapters.rack(
             settings,
-            emit=self._emit,
-            outlets=adapters.UpsOutlets(self._operations, self._fitting_profile),
+            emit=self._surfaces.emit,
+            outlets=UpsOutlets(self._operations, self._fitting_profile),
             cluster=self._cluster,
             identity=self._identity,
         )
@@ -114,8 +113,8 @@ class Daemon:
             shapes.rack_shape(settings),
             performers(rack),
             journal=self._journal,
-            emit=self._emit,
-            changed=self._show_shutdown,
+            emit=self._surfaces.emit,
+            changed=self._surfaces.show_shutdown,
             battery_end_at=lambda: self._supervisor.battery_end_at(self._loop.time()),
             reserve_s=settings.battery.reserve,
             boot_id=boot_id,
@@ -130,7 +129,7 @@ class Daemon:
             now=self._loop.time(),
             today=_date,
             keep=self._keep_battery,
-            emit=self._emit,
+            emit=self._surfaces.emit,
             installed=settings.battery.installed,
         )
         self._supervisor = Supervisor(
@@ -138,12 +137,13 @@ class Daemon:
             self._conductor,
             facts=lambda identity: shapes.battery_facts(settings, identity, self._fitting_profile()),
             battery=self._battery,
-            emit=self._emit,
+            emit=self._surfaces.emit,
             unfinished=self._unfinished,
             lost_at=lost_at,
             boot_id=boot_id,
             now=self._loop.time(),
         )
+        self._surfaces.follow(self._supervisor, self._conductor)
         self._publisher, self._publisher_trouble = self._make_publisher()
         self._advice = advise(settings)
 
@@ -160,7 +160,7 @@ class Daemon:
             extra={"plan": self._plan, **ups_asks(self._operations)},
             acts={**ups_acts(self._operations), **battery_acts(self._battery.replaced)},
             may_act=partial(may_act, group=settings.control.operators),
-            refresh=self._refresh,
+            refresh=self._surfaces.refresh,
         )
         async with control, asyncio.TaskGroup() as group:
             tasks = {"readings": self._read, "ticks": self._tick}
@@ -195,7 +195,7 @@ class Daemon:
             self._supervisor.test_result = test.outcome.value if test else None
             self._supervisor.identity = self._driver.identity
             self._supervisor.hear(reading)
-            self._show_state()
+            self._surfaces.show_state()
 
     async def _tick(self) -> None:
         watchdog_s = watchdog_interval_s(os.environ)
@@ -208,7 +208,7 @@ class Daemon:
             self._supervisor.warnings = self._warnings()
             self._supervisor.tick(now, trouble=self._driver.trouble)
             if self._supervisor.view.silent:
-                self._show_state()
+                self._surfaces.show_state()
             # Fed from the loop that everything runs in: if that hangs, systemd starts us again.
             if watchdog_s is not None and now - fed_at >= watchdog_s:
                 self._notifier.watchdog()
@@ -246,7 +246,7 @@ class Daemon:
         try:
             return battery_file.load(self._settings.state_directory)
         except battery_file.BatteryFileError as error:
-            self._emit(Event("battery_history_failed", Severity.WARNING, {"reason": str(error)}))
+            self._surfaces.emit(Event("battery_history_failed", Severity.WARNING, {"reason": str(error)}))
             return BatteryHistory()
 
     def _keep_battery(self, history: BatteryHistory) -> None:
@@ -260,7 +260,7 @@ class Daemon:
         error = None if saving.cancelled() else saving.exception()
         trouble = f"what was learned of the battery can't be written: {error}; make room" if error else None
         if trouble and trouble != self._battery_trouble:
-            self._emit(Event("battery_history_failed", Severity.WARNING, {"reason": trouble}))
+            self._surfaces.emit(Event("battery_history_failed", Severity.WARNING, {"reason": trouble}))
         self._battery_trouble = trouble
 
     def _why_no_command(self) -> str | None:
@@ -287,47 +287,6 @@ class Daemon:
             log.critical("broker_not_configured", reason=str(error))
             return None, str(error)
 
-    def _emit(self, event: Event) -> None:
-        level = {Severity.INFO: "info", Severity.WARNING: "warning", Severity.CRITICAL: "error"}[event.severity]
-        getattr(log, level)(event.name, ups=self.board.ups, **event.fields)
-        self.board.emit(event, _date())
-
-    def _show_state(self) -> None:
-        """Tell the followers how everything is, when that is something new, and now and then."""
-        now, supervisor = self._loop.time(), self._supervisor
-        view, phase = supervisor.view, self._conductor.phase
-        shown = (view.state, phase, view.reading, supervisor.warnings, supervisor.test_result)
-        busy = view.lost_at is not None or phase is not Phase.IDLE
-        if not busy and shown == self._shown and now - self._shown_at < _QUIET_STATE_S:
-            return
-        if self._shown is None or shown[:2] != self._shown[:2]:
-            self._notifier.status(f"{view.state.value.replace('_', ' ')}, {phase.value}")
-        self._shown, self._shown_at = shown, now
-        self._refresh()
-        self.board.set_state(self.board.state)
-
-    def _refresh(self) -> None:
-        now = self._loop.time()
-        self.board.state = state_document(self._supervisor.snapshot(now), at=_date(), now=now)
-        self.board.shutdown = self._shutdown_document()
-
-    def _show_shutdown(self) -> None:
-        self.board.set_shutdown(self._shutdown_document())
-        if self._conductor.phase.value != self.board.state["phase"]:
-            self._show_state()
-
-    def _shutdown_document(self) -> Document:
-        conductor = self._conductor
-        return shutdown_document(
-            phase=conductor.phase.value,
-            outage=conductor.outage,
-            reason=conductor.reason or None,
-            progress=list(conductor.progress.values()),
-            at=_date(),
-            now=self._loop.time(),
-            committed=conductor.committed,
-        )
-
     def _warnings(self) -> tuple[str, ...]:
         found = [
             self._driver.trouble,
@@ -336,26 +295,10 @@ class Daemon:
             self._battery_trouble,
             self._publisher_trouble or (self._publisher and self._publisher.trouble),
             *(self._identity.warnings() if self._identity else ()),
-            *self._complaints(),
+            *self._surfaces.complaints(),
             *self._advice,
         ]
         return tuple(trouble for trouble in found if trouble)
-
-    def _complaints(self) -> Iterator[str]:
-        """What the UPS says that a person should look after."""
-        reading = self._supervisor.view.reading
-        if reading is None or self._supervisor.view.silent:
-            return
-        if reading.replace_battery:
-            yield "the UPS asks for a new battery; replace it, then run: upsctl ups test"
-        if reading.overload:
-            yield "the UPS is overloaded; unplug a machine"
-        if reading.over_temperature:
-            yield "the UPS is too hot; give it air"
-        if (reading.shutdown_active or reading.shutdown_imminent) and self._conductor.phase is Phase.IDLE:
-            yield "the UPS will cut its outlets, as it was told; call that off with: upsctl ups cancel"
-        for doubt in reading.doubts:
-            yield f"the UPS says {doubt.figure} {doubt.said:g}, which is not believed ({doubt.rule})"
 
     def _profile_misfit(self) -> str | None:
         if self._profile is None or self._driver.identity is None or self._fitting_profile():

@@ -44,17 +44,17 @@ class Snapshot:
     """
 
     ups: str
-    identity: UpsIdentity | None
-    power: PowerState
-    reading: Reading | None
-    on_battery_s: float | None
-    runtime: RuntimeEstimate | None
-    plan_expected_s: float | None
-    plan_minimum_s: float | None
-    starts_in_s: float | None
-    outage: str | None
-    phase: str
-    warnings: tuple[str, ...]
+    power: PowerState = PowerState.UNKNOWN
+    identity: UpsIdentity | None = None
+    reading: Reading | None = None
+    on_battery_s: float | None = None
+    runtime: RuntimeEstimate | None = None
+    plan_expected_s: float | None = None
+    plan_minimum_s: float | None = None
+    starts_in_s: float | None = None
+    outage: str | None = None
+    phase: str = "idle"
+    warnings: tuple[str, ...] = ()
     test_result: str | None = None
     battery: BatteryHealth | None = None
 
@@ -203,7 +203,7 @@ class StatusBoard:
 
     def __init__(self, ups: str) -> None:
         self.ups = ups
-        self.state: Document = state_document(_nothing_known(ups), at=None, now=0.0)
+        self.state: Document = state_document(Snapshot(ups=ups), at=None, now=0.0)
         self.shutdown: Document = shutdown_document(
             phase="idle", outage=None, reason=None, progress=(), at=None, now=0.0
         )
@@ -240,23 +240,6 @@ class StatusBoard:
 
 def _headline(state: Document) -> tuple[Json, Json]:
     return state["power"], state["phase"]
-
-
-def _nothing_known(ups: str) -> Snapshot:
-    return Snapshot(
-        ups=ups,
-        identity=None,
-        power=PowerState.UNKNOWN,
-        reading=None,
-        on_battery_s=None,
-        runtime=None,
-        plan_expected_s=None,
-        plan_minimum_s=None,
-        starts_in_s=None,
-        outage=None,
-        phase="idle",
-        warnings=(),
-    )
 
 
 def _seconds(value: float | None) -> float | None:

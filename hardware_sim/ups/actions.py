@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Final
 
-from hardware_sim.ups.arguments import NONE, Argument, Kind
+from hardware_sim.ups.arguments import Argument, Kind, written
 from hardware_sim.ups.battery import Battery
 from hardware_sim.ups.device import Conditions
 from hardware_sim.ups.faults import UNTIL_SET_BACK
@@ -38,6 +38,8 @@ class Action:
     """How the arguments are written, where there are too many to name them."""
     one_of: bool = False
     """Whether at least one argument must be given, although each may be left out."""
+    usb: bool = False
+    """Whether it happens in the USB bridge, which a serial port does not have."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,8 +51,14 @@ class Deed:
 
     def __str__(self) -> str:
         """As in "brown-out volts=180"."""
-        values = (f"{name}={NONE if value is None else value}" for name, value in self.values.items())
+        values = (f"{name}={written(value)}" for name, value in self.values.items())
         return " ".join((self.action.name, *values))
+
+    def hindrance(self, rig: Rig) -> str | None:
+        """Why it would do nothing here, and what to do about that; `None` if it would."""
+        if not self.action.usb or rig.usb:
+            return None
+        return f"{self.action.name} is for USB, and this UPS is on no USB cable; start it with --usbip or --socket"
 
     def do(self, rig: Rig, now: float) -> None:
         """Do it, at this time."""
@@ -101,7 +109,10 @@ def _listed(action: Action) -> str:
         return "no arguments"
     if action.usage:
         return ", ".join(argument.name for argument in action.arguments)
-    return "; ".join(f"{argument.name}, {argument.limits}" for argument in action.arguments)
+    return "; ".join(
+        f"{argument.name}{'' if argument.needed or action.one_of else ' (optional)'}, {argument.limits}"
+        for argument in action.arguments
+    )
 
 
 def _read(name: str, argument: Argument, given: object) -> bool | int | float | None:
@@ -225,18 +236,20 @@ _TABLE: Final = (
     Action(name="thaw", help="its controller works again", do=_set("frozen", to=False)),
     Action(name="silence", help="it obeys, and is not heard", do=_set("silent", to=True)),
     Action(name="speak", help="it is heard again", do=_set("silent", to=False)),
-    Action(name="hang", help="the USB bridge answers no read at all", do=_set("hung", to=True)),
-    Action(name="release", help="the USB bridge answers again", do=_set("hung", to=False)),
+    Action(name="hang", help="the USB bridge answers no read at all", do=_set("hung", to=True), usb=True),
+    Action(name="release", help="the USB bridge answers again", do=_set("hung", to=False), usb=True),
     Action(
         name="stall",
         help="halt the USB endpoint that is read, until the host clears that or resets the device",
         do=_set("stalled", to=True),
+        usb=True,
     ),
     Action(
         name="babble",
         help="on USB a reply that begins well and never ends",
         do=_babble,
         arguments=(Argument(name="on", kind=Kind.SWITCH, needed=False),),
+        usb=True,
     ),
     Action(
         name="corrupt",
@@ -270,10 +283,11 @@ _TABLE: Final = (
     ),
     Action(
         name="say",
-        help='let the next status replies (all of them, if not told) say something else; a figure may be "none"',
+        help='let the next status replies (all of them, if not told) say something else; a figure may be "none"; '
+        "without any, they say again what is measured",
         do=_say,
         arguments=(*_figures(), _REPLIES),
-        usage="FIGURE=VALUE ... [replies=N]",
+        usage="[FIGURE=VALUE ...] [replies=N]",
     ),
 )
 ACTIONS: Final[Mapping[str, Action]] = {action.name: action for action in _TABLE}

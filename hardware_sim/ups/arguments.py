@@ -75,3 +75,8 @@ class Argument:
         if not self.least <= number <= self.most:
             raise ValueError(number)
         return number
+
+
+def written(value: float | None) -> str:
+    """The value as people type it, as in "180", "true" or "none"."""
+    return NONE if value is None else str(value).lower().removesuffix(".0")

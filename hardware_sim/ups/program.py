@@ -11,7 +11,7 @@ import sys
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, TypeVar
 
-from hardware_sim.ups import command_line, scenario
+from hardware_sim.ups import command_line, obstacles, scenario
 from hardware_sim.ups.actions import markdown_table
 from hardware_sim.ups.bridge import FASTEST_BAUD, bridge_to
 from hardware_sim.ups.narrator import HeardDevice, narrate
@@ -22,8 +22,9 @@ from hardware_sim.ups.server import UpsServer, let_time_pass
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
     from contextlib import AbstractAsyncContextManager
+    from pathlib import Path
 
     from hardware_sim.ups.actions import Deed
     from hardware_sim.ups.scenario import Scenario
@@ -61,6 +62,7 @@ class _Run:
         self._played = played
         self._profile = options.profile or played.profile or "iplug-800"
         self._stack = AsyncExitStack()
+        self._recording: Recording | None = None
         self._began_at = 0.0
 
     async def run(self) -> None:
@@ -90,74 +92,91 @@ class _Run:
             charge=_first(options.charge, self._played.charge, 1.0),
             load_w=_first(options.load, self._played.load_w, 80.0),
             speed=_first(options.speed, self._played.speed, 1.0),
+            usb=options.usbip is not None or options.socket is not None,
             make=functools.partial(HeardDevice, self._tell),
         )
 
     async def _begin(self, rig: Rig) -> str:
-        """Plug in whatever is asked for; how each is reached."""
-        options, profile = self._options, rig.device.profile
+        """Plug in whatever is asked for, what may be somebody else's last; how each is reached."""
+        profile = rig.device.profile
         title = f"Riello {profile.model}, {profile.apparent_power_va} VA"
-        notes = [f"{title}; load {rig.load_w:g} W, battery {100 * rig.device.battery.charge:.0f} %"]
-        if options.usbip is not None:
-            notes.append(await self._usbip(rig, *options.usbip))
-        if options.pty is not None:
-            notes.append(await self._pty(rig))
-        if options.socket is not None:
-            server = UpsServer(rig.device, bridge_to(rig.device, faults=rig.faults), options.socket)
-            await self._enter(f"--socket {options.socket}", server)
-            notes.append(_POWER_DAEMON.format(path=options.socket.absolute()))
-        told = self._record(rig)
-        if options.control is not None:
-            notes.append(await self._control(rig, told))
-        return "\n".join(notes)
+        title += f"; load {rig.load_w:g} W, battery {100 * rig.device.battery.charge:.0f} %"
+        usbip, control = await self._usbip(rig), await self._control(rig)
+        socket, pty = await self._socket(rig), await self._pty(rig)
+        self._record(rig)
+        return "\n".join(note for note in (title, usbip, pty, socket, control) if note)
 
-    async def _usbip(self, rig: Rig, host: str, port: int) -> str:
+    async def _usbip(self, rig: Rig) -> str | None:
+        if self._options.usbip is None:
+            return None
         from hardware_sim.ups.usbip import BUS_ID, UsbIpServer  # noqa: PLC0415  # each run loads only what it needs
 
+        host, port = self._options.usbip
         bridge = bridge_to(rig.device, faults=rig.faults)
         server = UsbIpServer(rig.device, bridge, host=host, port=port)
-        await self._enter(f"--usbip={host}:{port}", server)
+        await self._listen(f"--usbip={host}:{port}", server)
         reached_at = "ADDRESS-OF-THIS-MACHINE" if host == "0.0.0.0" else host  # noqa: S104  # it is not bound here
         return _USBIP.format(host=reached_at, port=server.port, bus_id=BUS_ID)
 
-    async def _pty(self, rig: Rig) -> str:
-        link = None if self._options.pty == command_line.NO_LINK else self._options.pty.absolute()
-        path = await self._enter(f"--pty {link}", serial_port(rig.device, rig.faults, link=link))
-        return _SERIAL.format(path=path, user=getpass.getuser())
-
-    def _record(self, rig: Rig) -> Callable[[Deed], None]:
-        """Whom the control tells what it does."""
-        if self._options.record is None:
-            return lambda deed: self._tell(f"control: {deed}")
-        try:
-            recording = self._stack.enter_context(Recording(self._options.record, rig, self._profile))
-        except OSError as error:
-            raise StartError(f"--record {self._options.record}: {error.strerror}") from error
-
-        def told(deed: Deed) -> None:
-            recording.note(deed)
-            self._tell(f"control: {deed}")
-
-        return told
-
-    async def _control(self, rig: Rig, told: Callable[[Deed], None]) -> str:
+    async def _control(self, rig: Rig) -> str | None:
+        if self._options.control is None:
+            return None
         from hardware_sim.ups.control import http_control  # noqa: PLC0415
 
         port = self._options.control
-        url = await self._enter(f"--control={port}", http_control(rig, port=port, told=told))
+        url = await self._listen(f"--control={port}", http_control(rig, port=port, told=self._hear))
         return _CONTROL.format(url=url)
 
-    async def _play(self, rig: Rig) -> None:
-        if self._played is not scenario.NOTHING:
-            self._tell(f"scenario: {self._played.title}")
-            await scenario.play(self._played, rig, lambda deed: self._tell(f"scenario: {deed}"))
-            self._tell("scenario: over")
+    async def _socket(self, rig: Rig) -> str | None:
+        if (path := self._options.socket) is None:
+            return None
+        await self._make("--socket", path, UpsServer(rig.device, bridge_to(rig.device, faults=rig.faults), path))
+        return _POWER_DAEMON.format(path=path.absolute())
 
-    async def _enter(self, option: str, cable: AbstractAsyncContextManager[_Entered]) -> _Entered:
+    async def _pty(self, rig: Rig) -> str | None:
+        if self._options.pty is None:
+            return None
+        link = None if self._options.pty == command_line.NO_LINK else self._options.pty.absolute()
+        path = await self._make("--pty", self._options.pty, serial_port(rig.device, rig.faults, link=link))
+        return _SERIAL.format(path=path, user=getpass.getuser())
+
+    def _record(self, rig: Rig) -> None:
+        if (path := self._options.record) is None:
+            return
+        try:
+            self._recording = self._stack.enter_context(Recording(path, rig, self._profile))
+        except OSError as error:
+            raise StartError(f"--record: {obstacles.at_path(error, path)}") from error
+
+    def _hear(self, deed: Deed) -> None:
+        """What the control does."""
+        if self._recording is not None:
+            self._recording.note(deed)
+        self._tell(f"control: {deed}")
+
+    async def _play(self, rig: Rig) -> None:
+        if self._played is scenario.NOTHING:
+            return
+
+        def told(deed: Deed) -> None:
+            hindrance = deed.hindrance(rig)
+            self._tell(f"scenario: {deed}" if hindrance is None else f"scenario, passed over: {hindrance}")
+
+        self._tell(f"scenario: {self._played.title}")
+        await scenario.play(self._played, rig, told)
+        self._tell("scenario: over")
+
+    async def _listen(self, option: str, cable: AbstractAsyncContextManager[_Entered]) -> _Entered:
         try:
             return await self._stack.enter_async_context(cable)
         except OSError as error:
-            raise StartError(f"{option}: {error.strerror or error}") from error
+            raise StartError(f"{option}: {obstacles.at_port(error)}") from error
+
+    async def _make(self, option: str, path: Path, cable: AbstractAsyncContextManager[_Entered]) -> _Entered:
+        try:
+            return await self._stack.enter_async_context(cable)
+        except OSError as error:
+            raise StartError(f"{option}: {obstacles.at_path(error, path)}") from error
 
     def _tell(self, text: str) -> None:
         _say(f"{asyncio.get_running_loop().time() - self._began_at:9.1f} s  {text}")

@@ -36,13 +36,15 @@ async def serial_port(
     """The path of a port with this UPS behind its line, while the block lasts.
 
     With `faults.unplugged` the line hangs up, and when the cable is put back there is another port. `link` is a
-    symbolic link that always leads to the present one; it is then the path. `speed` is that of the line, by the real
-    one.
+    symbolic link that always leads to the present one; it is then the path. Should somebody take that name while the
+    cable is out, then the port is back when the name is free. `speed` is that of the line, by the real one.
 
     Raises:
-        FileExistsError: there is something at `link` that is no symbolic link.
+        FileExistsError: there is something at `link` that is no symbolic link, or one that leads somewhere.
     """
     faults = faults or Faults()
+    if link is not None:
+        _refuse_if_taken(link)
     port = _SerialPort(serial_line(device, faults, speed), faults, link)
     try:
         port.look_at_the_cable()
@@ -76,7 +78,10 @@ class _SerialPort:
             return
         self._hang_up()
         if plugged_in:
-            self._open()
+            try:
+                self._open()
+            except FileExistsError:
+                return  # It looks again whenever time passes.
         self._plugged_in = plugged_in
 
     def close(self) -> None:
@@ -85,14 +90,16 @@ class _SerialPort:
         self._hang_up()
 
     def _open(self) -> None:
+        if self._link is not None:
+            # Before there is a terminal, as it may be just the one to which a link leads that was left behind.
+            _refuse_if_taken(self._link)
+            self._link.unlink(missing_ok=True)
         self._ours, self._theirs = os.openpty()
         tty.setraw(self._theirs)
         os.set_blocking(self._ours, False)
         self._line.available(self._loop.time())
         self._loop.add_reader(self._ours, self._hear)
         if self._link is not None:
-            if self._link.is_symlink():
-                self._link.unlink()
             self._link.symlink_to(self.path)
 
     def _hang_up(self) -> None:
@@ -130,3 +137,17 @@ class _SerialPort:
     def _follow_speed(self) -> None:
         speed = termios.tcgetattr(self._theirs)[_OUTPUT_SPEED]
         self._line.set_host_baud(_SPEEDS.get(speed, _NO_SPEED_OF_A_UPS))
+
+
+def _refuse_if_taken(link: Path) -> None:
+    """A link that leads nowhere was left behind by a run that was killed; whatever else is there is somebody's."""
+    if not link.is_symlink():
+        if link.exists():
+            raise FileExistsError(f"{link} is something else than a link to a serial port; name another path")
+        return
+    if link.exists():
+        target = link.readlink()
+        raise FileExistsError(
+            f"{link} leads to {target}, where another simulator may be; end that, or name another path, "
+            "or remove the link if it was left behind"
+        )

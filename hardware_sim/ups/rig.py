@@ -33,6 +33,7 @@ class Rig:
     Args:
         charge: of the battery, from 0 to 1.
         speed: the battery, the delays and the tests of the UPS are so many times as fast.
+        usb: whether it is on a USB cable, be it with others.
         make: another kind of device.
     """
 
@@ -43,10 +44,12 @@ class Rig:
         charge: float = 1.0,
         load_w: float = 0.0,
         speed: float = 1.0,
+        usb: bool = True,
         make: Callable[..., UpsDevice] = UpsDevice,
     ) -> None:
         self.load_w = load_w
         self.speed = speed
+        self.usb = usb
         self.faults = Faults()
         self.device = make(profile, load_w=lambda: self.load_w, charge=charge, speed=speed, timer_speed=speed)
 

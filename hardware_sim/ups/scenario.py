@@ -16,6 +16,7 @@ Times are the UPS's: at twice the speed everything comes in half the time. The a
 from __future__ import annotations
 
 import asyncio
+import math
 import re
 import tomllib
 from dataclasses import dataclass
@@ -88,8 +89,10 @@ def load(name: str) -> Scenario:
         return parse(file.read_text(encoding="utf-8"), name)
     except FileNotFoundError as error:
         raise ScenarioError(f"{name}: no such file, and there come along only {', '.join(ours)}") from error
-    except (OSError, UnicodeDecodeError) as error:
-        raise ScenarioError(f"{name}: {error}") from error
+    except OSError as error:
+        raise ScenarioError(f"{name}: {error.strerror}; name a file that can be read") from error
+    except UnicodeDecodeError as error:
+        raise ScenarioError(f"{name}: it is no text in UTF-8; save it as that") from error
 
 
 def parse(text: str, name: str) -> Scenario:
@@ -100,30 +103,38 @@ def parse(text: str, name: str) -> Scenario:
     """
     try:
         return _scenario(tomllib.loads(text))
-    except (tomllib.TOMLDecodeError, ScenarioError) as error:
+    except tomllib.TOMLDecodeError as error:
+        raise ScenarioError(f"{name}: it is no TOML: {error}") from error
+    except ScenarioError as error:
         raise ScenarioError(f"{name}: {error}") from error
 
 
 async def play(scenario: Scenario, rig: Rig, told: Callable[[Deed], None] = lambda _: None) -> None:
-    """Let it all happen on the running loop's time, as many times as fast as the rig is; `told` hears of each deed."""
+    """Let it all happen on the running loop's time, as many times as fast as the rig is; `told` hears of each deed.
+
+    What would do nothing on this rig is told, and passed over.
+    """
     loop = asyncio.get_running_loop()
     began_at = loop.time()
     for scene in scenario.scenes:
         due_at = began_at + scene.at_s / rig.speed
         await asyncio.sleep(max(0.0, due_at - loop.time()))
         told(scene.deed)
-        scene.deed.do(rig, loop.time())
+        if not scene.deed.hindrance(rig):
+            scene.deed.do(rig, loop.time())
 
 
-def duration_s(text: object) -> float:
-    """The seconds of "10s", "1.5min", "2h 30min" or "250ms".
+def duration_s(given: object) -> float:
+    """The seconds of "10s", "1.5min", "2h 30min" or "250ms", or a number of them.
 
     Raises:
-        ValueError: it is no such text.
+        ValueError: it is none of that.
     """
-    parts = _DURATION.findall(str(text))
-    if not parts or _DURATION.sub("", str(text)).strip():
-        raise ValueError(f"{text!r} is no duration")
+    if isinstance(given, int | float) and not isinstance(given, bool) and 0 <= given < math.inf:
+        return float(given)
+    parts = _DURATION.findall(str(given)) if isinstance(given, str) else []
+    if not parts or _DURATION.sub("", str(given)).strip():
+        raise ValueError(f"{given!r} is no duration")
     return sum(float(number) * _UNITS_S[unit] for number, unit in parts)
 
 
@@ -165,9 +176,11 @@ def _scene(entry: Mapping[str, Any], earliest_s: float) -> Scene:
     try:
         at_s = duration_s(given)
     except ValueError:
-        raise ScenarioError(f'it needs a time, such as at = "10s" or "1h 30min", not {given!r}') from None
+        raise ScenarioError(f'it needs a time, such as at = 10 (seconds), "10s" or "1h 30min", not {given!r}') from None
     if at_s < earliest_s:
-        raise ScenarioError(f'at = "{given}" is before the entry that it follows, at {earliest_s:g} s')
+        raise ScenarioError(
+            f"at {at_s:g} s it comes before the entry that it follows, at {earliest_s:g} s; put it there"
+        )
     if not isinstance(action, str):
         raise ScenarioError('it needs an action, such as action = "cut"')
     return Scene(at_s, deed_of(action, arguments))

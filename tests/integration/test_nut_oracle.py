@@ -131,20 +131,7 @@ class Ours:
     async def documents(self) -> tuple[Document, Document]:
         """A reading that is taken now, and who the UPS is, by NUT's names."""
         reading = await anext(self._readings)
-        snapshot = Snapshot(
-            ups="ups",
-            identity=self._driver.identity,
-            power=PowerState.ON_LINE,
-            reading=reading,
-            on_battery_s=None,
-            runtime=None,
-            plan_expected_s=None,
-            plan_minimum_s=None,
-            starts_in_s=None,
-            outage=None,
-            phase="idle",
-            warnings=(),
-        )
+        snapshot = Snapshot(ups="ups", power=PowerState.ON_LINE, identity=self._driver.identity, reading=reading)
         document = state_document(snapshot, at=None, now=reading.at)
         readings, device = document["readings"], document["device"]
         assert isinstance(readings, dict)

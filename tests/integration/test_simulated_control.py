@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import functools
 import re
 from typing import TYPE_CHECKING
@@ -114,6 +115,15 @@ async def test_arguments_may_come_as_json(rig: Rig, control: Control) -> None:
     assert rig.faults.status_overrides == {"runtime_min": None}
 
 
+@pytest.mark.parametrize("body", [b"volts=190&hertz=49.5", b'{"volts": 190, "hertz": 49.5}'])
+async def test_arguments_may_come_as_curl_sends_them(body: bytes, rig: Rig, control: Control) -> None:
+    """`curl -d` says of whatever it sends that it is a form."""
+    headers = {"Content-Type": "application/x-www-form-urlencoded"}
+    async with control.session.post(control.url + "input", data=body, headers=headers) as answer:
+        assert answer.status == 200
+    assert (rig.device.input_voltage_v, rig.device.input_frequency_hz) == (190.0, 49.5)
+
+
 @pytest.mark.parametrize(
     ("path", "data", "status", "text"),
     [
@@ -126,8 +136,19 @@ async def test_arguments_may_come_as_json(rig: Rig, control: Control) -> None:
         ("condition?locked=maybe", None, 400, "condition: locked is true or false, not 'maybe'"),
         ("say?charge=1", None, 400, "say takes output_powered, locked, "),
         ("say?charge_percent=full", None, 400, 'say: charge_percent is a number from 0 to 6553.4, or "none", not '),
-        ("brown-out", b"volts=180", 400, "the body is no JSON: "),
-        ("brown-out", b"[180]", 400, "the body is no JSON object, such as "),
+        (
+            "nak",
+            None,
+            400,
+            "nak needs code, a whole number from 0 to 5; replies (optional), a whole number from -1 to ",
+        ),
+        ("corrupt?on=1", None, 400, "corrupt takes replies (optional), a whole number from -1 to 1000; not 'on'"),
+        ("brown-out", b"volts=", 400, "brown-out: volts is a number from 0 to 500 V, not ''"),
+        ("brown-out", b"180", 400, "the body can't be read: bad query field: '180'; give arguments as in ?volts=190, "),
+        ("brown-out", b'{"volts"', 400, "the body can't be read: Expecting "),
+        ("brown-out", b"[180]", 400, "the body is no object; give arguments as in ?volts=190, "),
+        ("", None, 405, "GET / shows how everything stands, and POST /ACTION does something; actions are cut, "),
+        ("cut/now", None, 404, "GET / shows how everything stands, and POST /ACTION does something; actions are cut, "),
     ],
 )
 async def test_what_can_not_be_done_is_told_in_one_line(
@@ -140,6 +161,44 @@ async def test_what_can_not_be_done_is_told_in_one_line(
     assert message.startswith(text)
     assert message.count("\n") == 1
     assert (rig.state(0.0)["mains"], control.told) == (before["mains"], [])
+
+
+async def test_who_only_looks_at_an_action_is_told_to_post_it(control: Control) -> None:
+    """As a line to copy; of other addresses one is told which there are."""
+    async with control.session.get(control.url + "cut") as answer:
+        assert (answer.status, answer.headers["Allow"]) == (405, "POST")
+        assert await answer.text() == f"to do it, POST it: curl -X POST {control.url}cut\n"
+    async with control.session.get(control.url + "state") as answer:
+        assert answer.status == 404
+        assert (await answer.text()).startswith("GET / shows how everything stands, ")
+
+
+@pytest.mark.parametrize("action", ["hang", "release", "stall", "babble?on=false"])
+async def test_what_only_usb_has_is_refused_without_it(action: str) -> None:
+    """It would do nothing on a serial port, and is not done; other things are."""
+    rig = Rig(usb=False)
+    before = dataclasses.asdict(rig.faults)
+    async with controlled(rig) as control:
+        status, message = await control.post(action)
+        assert (status, control.told, dataclasses.asdict(rig.faults)) == (409, [], before)
+        assert message.endswith(" is for USB, and this UPS is on no USB cable; start it with --usbip or --socket\n")
+        assert (await control.post("silence"))[0] == 200
+
+
+@pytest.mark.parametrize(
+    ("action", "given", "told"),
+    [
+        ("babble", {"on": "yes"}, "babble on=true"),
+        ("brown-out", {"volts": "180"}, "brown-out volts=180"),
+        ("say", {"runtime_min": None, "locked": False, "load_percent": 2.5}, "say runtime_min=none locked=false load_"),
+    ],
+)
+def test_what_was_done_is_told_as_one_writes_it(action: str, given: dict[str, object], told: str) -> None:
+    """So that it can be copied into a request."""
+    deed = actions.deed_of(action, given)
+    assert str(deed).startswith(told)
+    name, *arguments = str(deed).split()
+    assert actions.deed_of(name, dict(argument.split("=") for argument in arguments)) == deed
 
 
 def test_each_command_is_told_and_so_is_its_refusal() -> None:

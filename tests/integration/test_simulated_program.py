@@ -180,7 +180,7 @@ async def test_the_program_plays_a_scenario_and_writes_one(tmp_path: Path) -> No
         assert running.printed.count("scenario: cut") == 3
         assert (await control.post("brown-out?volts=180"))[0] == 200
         (scene,) = scenario.load(str(recorded)).scenes
-        assert str(scene.deed) == "brown-out volts=180.0"
+        assert str(scene.deed) == "brown-out volts=180"
         assert await running.end(signal.SIGINT) == 0
     assert scenario.load(str(recorded)).load_w == 80.0
 
@@ -199,10 +199,43 @@ async def test_a_taken_port_is_told_in_one_line(option: str, taken: int) -> None
         output, errors = await running.process.communicate()
     message = errors.decode()
     assert message.startswith(f"hardware_sim ups: {option}=")
-    assert str(taken) in message
-    assert "in use" in message
+    assert f"{taken}: the port is in use, perhaps by another simulator; end that, or name another port" in message
     assert message.count("\n") == 1
     assert (output, running.process.returncode) == (b"", 1)
+
+
+async def test_a_second_program_leaves_the_first_one_as_it_is(tmp_path: Path) -> None:
+    """Whichever of its names and ports they share: it says so, and the first is reached, recorded and removed."""
+    link, path, record = tmp_path / "tty", tmp_path / "ups.sock", tmp_path / "mine.toml"
+    names = (f"--pty={link}", f"--socket={path}")
+    async with program(*names, "--control=0", "--record", str(record)) as first, aiohttp.ClientSession() as session:
+        control = Control(session, await first.until(r"curl (http://127\.0\.0\.1:\d+/)\n"))
+        terminal, port = os.readlink(link), control.url.split(":")[-1].strip("/")  # noqa: PTH115  # in a coroutine
+        assert (await control.post("cut"))[0] == 200
+        for options, message in (
+            ((names[0], f"--control={port}", "--record", str(record)), f"--control={port}: the port is in use"),
+            ((names[0], "--record", str(record)), f"--pty: {link} leads to {terminal}, where another simulator may be"),
+            ((names[1],), f"--socket: at {path} another simulator is reached; end that, or name another path"),
+        ):
+            async with program(*options) as second:
+                _, errors = await second.process.communicate()
+            assert message in errors.decode()
+            assert second.process.returncode == 1
+        for reader in (await in_thread(PyusbReader, path), await in_thread(SerialReader, str(link))):
+            with contextlib.closing(reader):
+                assert await in_thread(reader.flags) == ON_BATTERY
+        assert await first.end(signal.SIGTERM) == 0
+    assert os.listdir(tmp_path) == [record.name]  # noqa: PTH208  # no pathlib in a coroutine
+    assert [str(scene.deed) for scene in scenario.load(str(record)).scenes] == ["cut"]
+
+
+async def test_what_is_for_usb_is_passed_over_on_a_serial_port(tmp_path: Path) -> None:
+    """A scenario goes on, and one sees why nothing hangs."""
+    played = tmp_path / "mine.toml"
+    played.write_text('title = "Mine"\n[[do]]\nat = 0\naction = "hang"\n[[do]]\nat = 0\naction = "cut"\n')
+    async with program("--pty", "--scenario", str(played)) as running:
+        assert await running.until("scenario, passed over: hang is for USB, and this UPS is on no USB cable; ")
+        assert await running.until("mains: 0 V, 0 Hz, not usable")
 
 
 @pytest.mark.parametrize(
@@ -214,9 +247,17 @@ async def test_a_taken_port_is_told_in_one_line(option: str, taken: int) -> None
         (("--pty", "--profile", "iplug"), 2, "invalid choice: 'iplug'"),
         (("--usbip", "--profile", "sentry"), 1, "a sentry speaks 9600 baud and has no USB: use --pty alone"),
         (("--pty", "--scenario", "none"), 1, "none: no such file, and there come along only brown-out, "),
-        (("--pty", "/dev/null"), 1, "--pty /dev/null: File exists"),
-        (("--pty", "--record", "/nowhere/mine.toml"), 1, "--record /nowhere/mine.toml: No such file or directory"),
-        (("--socket", "/nowhere/ups.sock"), 1, "--socket /nowhere/ups.sock: "),
+        (
+            ("--pty", "/dev/null"),
+            1,
+            "--pty: /dev/null is something else than a link to a serial port; name another path",
+        ),
+        (("--pty", "/nowhere/ups"), 1, "--pty: /nowhere is no directory; make it, or name another path"),
+        (("--pty", "--record", "/nowhere/mine.toml"), 1, "--record: /nowhere is no directory; make it, or name "),
+        (("--pty", "--record", "/dev"), 1, "--record: /dev is something else; name another path"),
+        (("--socket", "/nowhere/ups.sock"), 1, "--socket: /nowhere is no directory; make it, or name another path"),
+        (("--socket", "/etc/passwd"), 1, "--socket: /etc/passwd is something else; name another path"),
+        (("--socket", "/tmp/" + 200 * "u"), 1, "--socket: AF_UNIX path too long"),
     ],
 )
 def test_what_can_not_be_started_is_told(

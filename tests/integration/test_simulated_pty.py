@@ -7,7 +7,6 @@ import contextlib
 import errno
 import os
 import termios
-from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING
 
 import pytest
@@ -170,13 +169,43 @@ async def test_a_link_that_was_left_behind_is_replaced_and_a_file_is_not(tmp_pat
     assert file.read_text() == "mine"
 
 
-async def test_a_link_that_another_run_has_taken_is_left_alone(tmp_path: Path) -> None:
-    """The later of two ports has the name, and keeps it when the earlier ends."""
+async def test_a_link_that_leads_somewhere_is_refused(tmp_path: Path) -> None:
+    """The second of two ports is told where it leads, and the first is reached as before."""
     link = tmp_path / "ups"
-    async with AsyncExitStack() as later:
+    async with serial_port(UpsDevice(), speed=20, link=link):
+        first = link.readlink()
+        with pytest.raises(FileExistsError, match=f"{link} leads to {first}, where another simulator may be; end that"):
+            async with serial_port(UpsDevice(), link=link):
+                pass
+        with opened(str(link)) as port:
+            assert (await ask(port, RS, RS_REPLY_BYTES))[:5] == b'\x02" RS'
+    assert not link.is_symlink()
+
+
+async def test_a_link_that_somebody_changed_is_left_alone(tmp_path: Path) -> None:
+    """When the port ends it leads to another device, and goes on to do so."""
+    link = tmp_path / "ups"
+    async with serial_port(UpsDevice(), link=link):
+        link.unlink()
+        link.symlink_to("/dev/null")
+    assert str(link.readlink()) == "/dev/null"
+
+
+async def test_a_name_that_was_taken_while_the_cable_was_out_is_waited_for(tmp_path: Path) -> None:
+    """The other keeps it as long as it is there; then the UPS is back under it."""
+    link, device, faults, loop = tmp_path / "ups", UpsDevice(), Faults(), asyncio.get_running_loop()
+    device.advance(loop.time())
+    async with serial_port(device, faults, 20, link=link):
+        faults.unplugged = True
+        device.advance(loop.time())
         async with serial_port(UpsDevice(), link=link):
-            await later.enter_async_context(serial_port(UpsDevice(), link=link))
-        assert link.is_symlink()
+            others = link.readlink()
+            faults.unplugged = False
+            device.advance(loop.time())
+            assert link.readlink() == others
+        device.advance(loop.time())
+        with opened(str(link)) as port:
+            assert (await ask(port, RS, RS_REPLY_BYTES))[:5] == b'\x02" RS'
     assert not link.is_symlink()
 
 

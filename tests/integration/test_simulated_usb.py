@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import socket
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -249,3 +250,27 @@ async def test_time_passes_for_a_served_ups_that_nobody_asks(tmp_path: Path) -> 
         device.shutdown_and_restore(5, 0)
         assert not await switched.get()
         assert await switched.get()
+
+
+async def test_a_socket_on_which_another_serves_is_refused(tmp_path: Path) -> None:
+    """The first keeps it, and one that was left behind is replaced."""
+    path = tmp_path / "ups.sock"
+    with socket.socket(socket.AF_UNIX) as left_behind:
+        left_behind.bind(str(path))
+    async with UpsServer(*ups_as_in_r3(), path):
+        with pytest.raises(FileExistsError, match=f"at {path} another simulator is reached; end that, or "):
+            async with UpsServer(*ups_as_in_r3(), path):
+                pass
+        ups = await in_thread(lambda: opened(SimulatedBackend(SocketPort(str(path)))))
+        assert await in_thread(lambda: exchange(ups)) == R3
+        usb.util.dispose_resources(ups)
+    assert not path.exists()
+
+
+async def test_a_socket_that_somebody_replaced_is_left_alone(tmp_path: Path) -> None:
+    """It is another's by the time that the server ends."""
+    path = tmp_path / "ups.sock"
+    async with UpsServer(*ups_as_in_r3(), path):
+        path.rename(tmp_path / "old.sock")
+        path.write_text("another's")
+    assert path.read_text() == "another's"

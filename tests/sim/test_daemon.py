@@ -32,5 +32,5 @@ async def test_a_running_steps_time_goes_on_for_who_asks(tmp_path: Path) -> None
     now = asyncio.get_running_loop().time()
     daemon._conductor.progress = {step.id: StepProgress(step, StepState.RUNNING, started_at=now, deadline_at=now + 99)}
     await asyncio.sleep(5)
-    daemon._refresh()
+    daemon._surfaces.refresh()
     assert [shown["seconds"] for shown in daemon.board.shutdown["steps"]] == [5.0]  # type: ignore[index,union-attr,call-overload]

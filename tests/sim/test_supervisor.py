@@ -218,7 +218,7 @@ async def test_mains_back_is_written_down() -> None:
         outage.supervisor.hear(on_battery(float(at)))
     for at in range(10, 13):
         outage.supervisor.hear(replace(on_battery(float(at)), on_battery=False, input_voltage_v=230))
-    await asyncio.sleep(0)
+    await outage.conductor.close()
     assert [record["lost_at"] for record in outage.journal.records if record["record"] == "supply"] == [0.0, None]
     assert noted(outage) is None
 

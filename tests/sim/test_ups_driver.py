@@ -36,6 +36,20 @@ async def test_polls_follow_each_other_at_the_speed_of_the_wire() -> None:
         assert (times[-1] - times[0]) / 20 <= LINE_S + 1.5 * REPORT_S
 
 
+async def test_slow_replies_make_those_after_them_no_slower() -> None:
+    """What a read waits for is learned from the replies, and not from how long it waited itself."""
+    async with reading() as ups:
+        ups.device.cut_mains()
+        await ups.until(lambda reading: reading.on_battery)
+        line = ups.bridge._line
+        usual_s, line._thinking_s = line._thinking_s, 0.2
+        await asyncio.sleep(5)
+        line._thinking_s = usual_s
+        await asyncio.sleep(20)
+        times = [one.at for one in ups.readings[-21:]]
+        assert (times[-1] - times[0]) / 20 <= LINE_S + 1.5 * REPORT_S
+
+
 @settings(max_examples=20)
 @given(st.floats(0.0, 3.0))
 def test_mains_loss_is_told_within_a_second_whenever_it_comes(phase_s: float) -> None:

@@ -13,11 +13,11 @@ from hardware_sim.ups.battery import BatterySpec
 from hardware_sim.ups.device import Conditions
 from hardware_sim.ups.profiles import FULL_REPORT, IPLUG_800
 from tests.sim.cables import Cabled, living, loop, plugged
-from upsd.adapters import UpsOutlets
 from upsd.domain.rack import RackError
 from upsd.ups.battery_test import BatteryTestOutcome
 from upsd.ups.errors import UpsError
 from upsd.ups.operations import UpsOperations
+from upsd.ups.outlets import UpsOutlets
 from upsd.ups.profile import DeviceProfile
 
 if TYPE_CHECKING:

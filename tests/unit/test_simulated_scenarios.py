@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import math
+import re
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -18,7 +21,6 @@ from hardware_sim.virtual_time import VirtualTimeLoop
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
 FLICKER = """\
 title = "A flicker"
@@ -158,6 +160,26 @@ def test_things_happen_at_their_times() -> None:
     assert [at for at, _ in played.deeds] == pytest.approx([10.0, 12.5], abs=0.001)
 
 
+def test_the_example_of_the_document_can_be_played() -> None:
+    """It has everything that a file may have."""
+    text = (Path(__file__).parents[2] / "docs" / "simulator.md").read_text(encoding="utf-8")
+    (example,) = re.findall(r"```toml\n(.+?)```", text, re.DOTALL)
+    wanted = scenario.parse(example, "example.toml")
+    assert (wanted.profile, wanted.charge, wanted.load_w, wanted.speed) == ("full-report", 0.8, 120.0, 2.0)
+    played = play(wanted, speed=2.0)
+    assert played.deeds == [(5.0, "brown-out volts=180"), (30.0, "cut"), (45.0, "restore")]
+    assert played.state["mains"]["usable"]
+
+
+def test_what_is_for_usb_is_passed_over_without_it() -> None:
+    """It is told all the same, and the rest is done."""
+    rig, told = Rig(usb=False), []
+    wanted = scenario.parse(FLICKER.replace('"cut"', '"hang"').replace('"restore"', '"cut"'), "flicker.toml")
+    with asyncio.Runner(loop_factory=VirtualTimeLoop) as runner:
+        runner.run(scenario.play(wanted, rig, lambda deed: told.append(str(deed))))
+    assert (told, rig.faults.hung, rig.device.input_voltage_v) == (["hang", "cut"], False, 0.0)
+
+
 def test_at_twice_the_speed_everything_takes_half_the_time() -> None:
     """The times of the file are the UPS's, and so are its battery's."""
     slow, quick = (play(scenario.parse(FLICKER, "flicker.toml"), speed=speed) for speed in (1.0, 2.0))
@@ -187,12 +209,14 @@ def test_what_a_file_leaves_out_is_left_to_who_plays_it() -> None:
         ('action = "restore"', "", "entry 2: it needs an action, such as "),
         ('at = "10s"', "", "entry 1: it needs a time, such as "),
         ('at = "10s"', 'at = "soon"', "entry 1: it needs a time, such as "),
-        ('at = "12.5s"', 'at = "9s"', 'entry 2: at = "9s" is before the entry that it follows, at 10 s'),
+        ('at = "12.5s"', "at = 9", "entry 2: at 9 s it comes before the entry that it follows, at 10 s; put it there"),
+        ('at = "12.5s"', "at = -1", 'entry 2: it needs a time, such as at = 10 (seconds), "10s" or '),
         ("title", "tilte", "there is no key 'tilte'; there are title, profile, charge, load, speed, do"),
         ('title = "A flicker"', "", "it needs a title, such as "),
         ('title = "A flicker"', 'title = "A"\nprofile = "iplug"', "profile is one of iplug-800, "),
         ('title = "A flicker"', 'title = "A"\ncharge = 50', "charge is a number from 0 to 1, not 50"),
-        ("[[do]]", "[do]", "Cannot declare "),
+        ("[[do]]", "[do]", "it is no TOML: Cannot declare ('do',) twice (at line 5, column 4)"),
+        ('"A flicker"', "A flicker", "it is no TOML: Invalid value (at line 1, column 9)"),
     ],
 )
 def test_a_wrong_file_is_told_where_it_is_wrong_and_what_would_be_right(wrong: str, right: str, message: str) -> None:
@@ -215,18 +239,29 @@ def test_a_file_that_is_not_there_is_told_what_there_is(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "seconds"), [("10s", 10), ("250ms", 0.25), ("1.5min", 90), ("2h 30min", 9000), ("1min10s", 70)]
+    ("given", "seconds"),
+    [("10s", 10), ("250ms", 0.25), ("1.5min", 90), ("2h 30min", 9000), ("1min10s", 70), (10, 10), (0, 0), (2.5, 2.5)],
 )
-def test_durations_are_written_as_people_write_them(text: str, seconds: float) -> None:
-    """Several parts add up."""
-    assert scenario.duration_s(text) == pytest.approx(seconds)
+def test_durations_are_written_as_people_write_them(given: object, seconds: float) -> None:
+    """Several parts add up; a number is seconds."""
+    assert scenario.duration_s(given) == pytest.approx(seconds)
 
 
-@pytest.mark.parametrize("text", ["", "10", "s", "-1s", "1m", "10s?", 10, None, True])
+@pytest.mark.parametrize("text", ["", "10", "s", "-1s", "1m", "10s?", -1, math.nan, math.inf, None, True, ["10s"]])
 def test_other_things_are_no_durations(text: object) -> None:
-    """A number needs a unit."""
+    """A text needs a unit."""
     with pytest.raises(ValueError, match="is no duration"):
         scenario.duration_s(text)
+
+
+def test_a_file_that_can_not_be_read_is_told(tmp_path: Path) -> None:
+    """And what to do."""
+    binary = tmp_path / "binary.toml"
+    binary.write_bytes(b"\xff")
+    with pytest.raises(ScenarioError, match=r"binary\.toml: it is no text in UTF-8; save it as that"):
+        scenario.load(str(binary))
+    with pytest.raises(ScenarioError, match="Is a directory; name a file that can be read"):
+        scenario.load(str(tmp_path))
 
 
 def test_what_was_recorded_can_be_played_again(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from tests.identities import IPLUG
 from upsd.domain.plan import Step, StepKind, StepProgress, StepState
-from upsd.domain.power import Event, PhaseReading, PowerState, Reading, RuntimeEstimate, Severity, UpsIdentity
+from upsd.domain.power import Event, PhaseReading, PowerState, Reading, RuntimeEstimate, Severity
 from upsd.status import (
     STATE_PAUSE_S,
     Document,
@@ -27,20 +27,7 @@ AT = "2026-11-23T19:00:00Z"
 ON_LINE = Reading(at=100.0, output_powered=True, on_battery=False, battery_low=False)
 ON_BATTERY = replace(ON_LINE, on_battery=True)
 
-SNAPSHOT = Snapshot(
-    ups="iplug",
-    identity=None,
-    power=PowerState.ON_LINE,
-    reading=ON_LINE,
-    on_battery_s=None,
-    runtime=None,
-    plan_expected_s=None,
-    plan_minimum_s=None,
-    starts_in_s=None,
-    outage=None,
-    phase="idle",
-    warnings=(),
-)
+SNAPSHOT = Snapshot(ups="iplug", power=PowerState.ON_LINE, reading=ON_LINE)
 
 DRAIN = Step(
     id="drain-worker-1",
@@ -192,17 +179,7 @@ def test_the_state_says_how_long_the_battery_lasts_and_what_the_plan_needs() -> 
 
 def test_the_device_is_described_by_nut_names() -> None:
     """Nominal values of the UPS are told apart from what it measures."""
-    identity = UpsIdentity(
-        model="iPlug 800",
-        serial=None,
-        firmware="1.2",
-        apparent_power_va=800,
-        real_power_w=480,
-        battery_voltage_v=12,
-        battery_capacity_ah=9,
-        output_voltage_v=230,
-        output_frequency_hz=50.0,
-    )
+    identity = replace(IPLUG, model="iPlug 800", firmware="1.2", battery_capacity_ah=9)
     device = state_document(replace(SNAPSHOT, identity=identity), at=AT, now=100.0)["device"]
     assert isinstance(device, dict)
     assert device["device.model"] == "iPlug 800"

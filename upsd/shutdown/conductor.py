@@ -190,6 +190,8 @@ class Conductor:
         """Stop what runs; nothing is undone."""
         if self._task:
             await _stop(self._task)
+        if self._notes:
+            await asyncio.wait(self._notes)
 
     def _switch(self, phase: Phase, work: Callable[[], Awaitable[None]]) -> None:
         previous, self.phase, self._resumed = self._task, phase, None

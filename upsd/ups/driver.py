@@ -33,7 +33,7 @@ _LOOK_AGAIN_S = 0.25
 _FAILURES_BEFORE_TELLING = 3
 _RESET_AFTER_S = 3.0
 _RESET_AGAIN_S = 15.0
-_ANOTHER_WAY_EVERY = 10
+_ANOTHER_WAY_EVERY = 100
 _QUIET_S = 1.0
 _WIRE_S = 0.55  # a status poll takes as long at 1200 baud: whoever wants no fewer lets them follow each other
 
@@ -286,13 +286,16 @@ class UpsDriver:
         raise trouble
 
     def _ways_to_ask(self, place: Place) -> Sequence[Probe]:
-        """All, but for the unit that was ours: as it spoke before, and only now and then in one other way."""
+        """All, but for the unit that was ours: as it spoke before, and only now and then in one other way.
+
+        Not at all in another way where asking it would keep one that wakes up waiting: on a serial line.
+        """
         if self._spoken is None:
             return self._probes
         others = [probe for probe in self._probes if probe != self._spoken]
         if self._selection.is_ours(place) and others:
             turn, between = divmod(self._rounds, _ANOTHER_WAY_EVERY)
-            others = [] if between else [others[turn % len(others)]]
+            others = [] if between or self._transport.loses_sight else [others[turn % len(others)]]
         return (self._spoken, *others)
 
     async def _give_up(self, place: Place, error: UpsError) -> None:
