@@ -12,7 +12,17 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 from upsd.ups.battery.chemistry import CAPACITY, LOW_BLOCK_V, LOW_V, TRAITS, Block, Use
-from upsd.ups.battery.opinion import IMPLAUSIBLE, UNTRIED, Opinion, Suspicion, levelled, starting, untried
+from upsd.ups.battery.opinion import (
+    IMPLAUSIBLE,
+    UNTRIED,
+    Misfit,
+    Opinion,
+    Suspicion,
+    levelled,
+    misfit_v,
+    starting,
+    untried,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -34,6 +44,7 @@ _DOUBT_DAYS: Final = 500.0
 _CONTRADICTION: Final = 4.0
 _BETTER: Final = math.log(1.25)
 _HARDLY: Final = 0.01
+_FEW: Final = 1.0
 _LEARNED_FROM: Final = 0.3
 """A discharge tells of the capacity once it has gone so far."""
 _LOW_UNIT: Final = tuple(1.0 if index == LOW_V else 0.0 for index in range(TRAITS))
@@ -73,13 +84,30 @@ def learned(opinion: Opinion, discharge: Discharge, facts: BatteryFacts) -> Opin
     """What is thought of the battery after a discharge, as of the next one."""
     begun = starting(opinion, discharge.unsure)
     fitted = levelled(tuple(_fitted(each, discharge, facts) for each in begun))
-    return tuple(replace(each, learned=each.likelihood, belief=each.belief.vaguer(_OTHER_DAY)) for each in fitted)
+    return tuple(
+        replace(each, belief=each.belief.vaguer(_OTHER_DAY), misfit=_misfit(each, discharge, facts)) for each in fitted
+    )
+
+
+def _misfit(each: Suspicion, discharge: Discharge, facts: BatteryFacts) -> Misfit:
+    """What the formula could not follow this time, on top of what it could not before."""
+    block, steps = each.block(facts), len(each.misfit) - 1
+    sums, weights = [0.0] * (steps + 1), [_FEW] * (steps + 1)
+    for point in discharge.points:
+        exhaustion = block.exhaustion(point.use)
+        left_v = point.block_v - block.voltage(exhaustion, point.current_a) - misfit_v(each.misfit, exhaustion)
+        place = max(0.0, min(1.0, exhaustion)) * steps
+        left = min(int(place), steps - 1)
+        for index, weight in ((left, left + 1 - place), (left + 1, place - left)):
+            sums[index] += weight * left_v
+            weights[index] += weight
+    return tuple(old + total / weight for old, total, weight in zip(each.misfit, sums, weights, strict=True))
 
 
 def aged(opinion: Opinion, days: float) -> Opinion:
     """The same, some days later: what was ruled out may have come true since."""
     share = math.exp(-max(0.0, days) / _DOUBT_DAYS)
-    return tuple(replace(each, learned=each.learned * share) for each in opinion)
+    return tuple(replace(each, evidence=each.evidence * share) for each in opinion)
 
 
 def contradicts(opinion: Opinion, discharge: Discharge, facts: BatteryFacts) -> bool:
@@ -88,7 +116,7 @@ def contradicts(opinion: Opinion, discharge: Discharge, facts: BatteryFacts) -> 
         max((_fitted(each, discharge, facts) for each in starting(before, discharge.unsure)), key=_likelihood)
         for before in (opinion, untried(facts))
     )
-    gained = _share(fresh) - _share(max(opinion, key=lambda each: each.learned))
+    gained = _share(fresh) - _share(max(opinion, key=lambda each: each.evidence))
     return fresh.likelihood - known.likelihood > _CONTRADICTION and gained > _BETTER
 
 
@@ -96,13 +124,13 @@ def tells_capacity(discharge: Discharge, opinion: Opinion, facts: BatteryFacts) 
     """Whether it went on for long enough to say what the battery holds."""
     if discharge.reached_low:
         return True
-    likeliest = max(opinion, key=lambda each: each.learned).block(facts)
+    likeliest = max(opinion, key=lambda each: each.evidence).block(facts)
     return bool(discharge.points) and likeliest.exhaustion(discharge.points[-1].use) > _LEARNED_FROM
 
 
 def capacity_share(opinion: Opinion) -> float:
     """What the battery gives until its weakest cell is empty, as a share of what a new one gives."""
-    return math.exp(_share(max(opinion, key=lambda each: each.learned)))
+    return math.exp(_share(max(opinion, key=lambda each: each.evidence)))
 
 
 def _likelihood(each: Suspicion) -> float:
@@ -146,10 +174,11 @@ def _round(
     facts: BatteryFacts,
 ) -> Suspicion:
     block = Block.of(about, facts.capacity_ah, each.weakest)
-    belief, likelihood = each.belief, each.likelihood
+    belief, likelihood = each.belief, each.evidence
     for point in points:
         gradient = block.gradient(point.use, point.current_a)
-        offset_v = point.block_v - block.voltage(block.exhaustion(point.use), point.current_a)
+        exhaustion = block.exhaustion(point.use)
+        offset_v = point.block_v - block.voltage(exhaustion, point.current_a) - misfit_v(each.misfit, exhaustion)
         surprise_v = offset_v - _ahead(gradient, belief.mean, about)
         variance = max(0.0, belief.variance(gradient)) + deviation_v**2
         likelihood -= 0.5 * (math.log(variance / deviation_v**2) + surprise_v**2 / variance)
@@ -162,7 +191,7 @@ def _round(
         offset_v = block.low_v - block.voltage(block.exhaustion(last.use), last.current_a)
         belief = belief.told(above, offset_v - _ahead(above, belief.mean, about), _END_V)
         belief = belief.told(_LOW_UNIT, last.block_v - LOW_BLOCK_V - belief.mean[LOW_V], _LOW_READING_V)
-    return replace(each, likelihood=max(each.likelihood + 20 * IMPLAUSIBLE, likelihood), belief=belief)
+    return replace(each, evidence=max(each.evidence + 20 * IMPLAUSIBLE, likelihood), belief=belief)
 
 
 def _ahead(gradient: Traits, mean: Traits, about: Traits) -> float:

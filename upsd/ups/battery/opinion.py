@@ -22,12 +22,14 @@ if TYPE_CHECKING:
 
 _SUSPECTED: Final = {1.0: 0.8, 0.8: 0.07, 0.65: 0.07, 0.5: 0.06}
 """Weakest cells, and how likely each is at first."""
-UNTRIED: Final = (0.3, 0.3, 0.06, 0.08, 0.5, 0.15, 0.15, 0.3, 0.1, 0.01)
+UNTRIED: Final = (0.3, 0.3, 0.06, 0.12, 0.5, 0.25, 0.25, 0.3, 0.1, 0.01)
 """How much batteries differ in each of the traits (standard deviations), settings that are wrong included."""
 _BLAME: Final = 0.5
 _MEASURED_LOW_V: Final = 0.03
 _FORMULA_V: Final = 0.04
 _READING_V: Final = 0.05
+_A_READING_V: Final = 0.065
+_LONG: Final = 1.0
 _A_MEASUREMENT: Final = 0.05
 """Neighbouring voltages share the error of the formula: they count as one measurement for each such part of the
 capacity that was drawn meanwhile."""
@@ -42,14 +44,28 @@ _SURE_SHARE: Final = 0.95
 """Of the worst figure only this may be counted on: the formula may be wrong at a load that taught nothing."""
 
 
+Misfit = tuple[float, ...]
+NO_MISFIT: Final[Misfit] = (0.0,) * 17
+
+
 @dataclass(frozen=True, slots=True)
 class Suspicion:
-    """A battery with such a weakest cell; how likely it is by what was learned, and just now (logarithms)."""
+    """A battery with such a weakest cell.
+
+    How likely it is by all that was seen, and what the last minutes add to that (logarithms). `misfit` is what an
+    earlier discharge showed that the formula can't follow, in V at even steps of exhaustion.
+    """
 
     weakest: float
-    learned: float
-    likelihood: float
+    evidence: float
+    recent: float
     belief: Belief
+    misfit: Misfit = NO_MISFIT
+
+    @property
+    def likelihood(self) -> float:
+        """How likely it is just now."""
+        return self.evidence + self.recent
 
     def block(self, facts: BatteryFacts) -> Block:
         """The likeliest battery of the kind."""
@@ -57,6 +73,13 @@ class Suspicion:
 
 
 Opinion = tuple[Suspicion, ...]
+
+
+def misfit_v(misfit: Misfit, exhaustion: float) -> float:
+    """By how much the voltage is above the formula's there."""
+    place = max(0.0, min(1.0, exhaustion)) * (len(misfit) - 1)
+    left = min(int(place), len(misfit) - 2)
+    return misfit[left] + (misfit[left + 1] - misfit[left]) * (place - left)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +99,7 @@ def untried(facts: BatteryFacts) -> Opinion:
     if facts.low_v is not None:
         low_v, deviations[LOW_V] = facts.low_v / facts.blocks - LOW_BLOCK_V, _MEASURED_LOW_V
     return tuple(
-        Suspicion(weakest, math.log(prior), math.log(prior), _belief(weakest, facts.health, low_v, deviations))
+        Suspicion(weakest, math.log(prior), 0.0, _belief(weakest, facts.health, low_v, deviations))
         for weakest, prior in _SUSPECTED.items()
     )
 
@@ -91,22 +114,29 @@ def _belief(weakest: float, health: float, low_v: float, deviations: Sequence[fl
 def starting(opinion: Opinion, unsure: float) -> Opinion:
     """The same at the beginning of a discharge; `unsure` is which share of the charge may be missing."""
     deviation = math.hypot(UNTRIED[START], unsure)
-    return tuple(
-        replace(each, likelihood=each.learned, belief=each.belief.with_number(START, 0.0, deviation))
-        for each in opinion
-    )
+    return tuple(replace(each, recent=0.0, belief=each.belief.with_number(START, 0.0, deviation)) for each in opinion)
 
 
-def told(opinion: Opinion, use: Use, current_a: float, block_v: float, share: float, facts: BatteryFacts) -> Opinion:
+def told(
+    opinion: Opinion,
+    use: Use,
+    current_a: float,
+    block_v: float,
+    share: float,
+    facts: BatteryFacts,
+    *,
+    first: bool = False,
+) -> Opinion:
     """After a voltage under load; `share` of the capacity was drawn since the one before."""
-    deviation = max(_READING_V, _FORMULA_V * math.sqrt(_A_MEASUREMENT / max(share, 1e-6)))
+    formula_v = _FORMULA_V * math.sqrt(_A_MEASUREMENT / max(share, 1e-6))
+    deviation = math.hypot(_A_READING_V, _FORMULA_V) if first else max(_READING_V, formula_v)
     return levelled(tuple(_told(each, use, current_a, block_v, deviation, facts) for each in opinion))
 
 
 def levelled(opinion: Opinion) -> Opinion:
     """The same with the likeliest at 0, and none so unlikely that it could never come back."""
-    top = max(each.likelihood for each in opinion)
-    return tuple(replace(each, likelihood=max(IMPLAUSIBLE, each.likelihood - top)) for each in opinion)
+    top = max(each.evidence for each in opinion)
+    return tuple(replace(each, evidence=max(IMPLAUSIBLE, each.evidence - top)) for each in opinion)
 
 
 def outlooks(opinion: Opinion, use: Use, power_w: float, facts: BatteryFacts) -> tuple[Outlook, ...]:
@@ -131,13 +161,15 @@ def _told(
 ) -> Suspicion:
     block = each.block(facts)
     gradient = block.gradient(use, current_a)
-    surprise_v = block_v - block.voltage(block.exhaustion(use), current_a)
+    exhaustion = block.exhaustion(use)
+    surprise_v = block_v - block.voltage(exhaustion, current_a) - misfit_v(each.misfit, exhaustion)
     farthest_v = _FARTHEST * math.hypot(deviation, math.sqrt(max(0.0, each.belief.variance(gradient))))
-    # A short memory: the formula is never right everywhere, but a cell that breaks down shows within a minute.
-    misfit = 2.0 * math.log1p((surprise_v / _SHORT_V) ** 2 / 4.0)
-    likelihood = each.learned + (each.likelihood - each.learned) * _SHORT_MEMORY - _TEMPER * misfit
     bounded_v = max(-farthest_v, min(farthest_v, surprise_v))
-    return replace(each, likelihood=likelihood, belief=each.belief.told(gradient, bounded_v, deviation))
+    variance = max(0.0, each.belief.variance(gradient)) + deviation**2
+    evidence = each.evidence - _LONG * 0.5 * (math.log(variance / deviation**2) + bounded_v**2 / variance)
+    # A short memory besides: a cell that breaks down shows within a minute.
+    recent = each.recent * _SHORT_MEMORY - 2.0 * _TEMPER * math.log1p((surprise_v / _SHORT_V) ** 2 / 4.0)
+    return replace(each, evidence=evidence, recent=recent, belief=each.belief.told(gradient, bounded_v, deviation))
 
 
 def _outlook(each: Suspicion, use: Use, power_w: float, facts: BatteryFacts) -> Outlook:

@@ -170,7 +170,9 @@ class BatteryWatch:
         running.watt_seconds += watts * seconds
         if block_v is not None:
             share = current_a * seconds / 3600.0 / facts.capacity_ah
-            running.opinion = told(running.opinion, self._use, current_a, block_v, share, facts)
+            running.opinion = told(
+                running.opinion, self._use, current_a, block_v, share, facts, first=not running.points
+            )
             if not running.reached_low:
                 running.take(Point(self._use, current_a, block_v), last=low)
         self._at, self._volts, self._outlooks = max(self._at, now), [], ()
