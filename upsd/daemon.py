@@ -123,6 +123,7 @@ class Daemon:
         )
         self._unfinished, lost_at = self._load_journal(boot_id)
         self._battery_thread = ThreadPoolExecutor(1, "battery")
+        self._battery_lost: str | None = None
         self._battery_trouble: str | None = None
         self._battery = BatteryWatch(
             self._load_battery(),
@@ -246,6 +247,7 @@ class Daemon:
         try:
             return battery_file.load(self._settings.state_directory)
         except battery_file.BatteryFileError as error:
+            self._battery_lost = str(error)
             self._surfaces.emit(Event("battery_history_failed", Severity.WARNING, {"reason": str(error)}))
             return BatteryHistory()
 
@@ -292,6 +294,7 @@ class Daemon:
             self._driver.trouble,
             self._profile_trouble or self._profile_misfit(),
             self._conductor.journal_problem,
+            self._battery_lost,
             self._battery_trouble,
             self._publisher_trouble or (self._publisher and self._publisher.trouble),
             *(self._identity.warnings() if self._identity else ()),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from hardware_sim.memory_rack import MASTER
@@ -31,6 +32,7 @@ WORKERS = ("pi4-a", "pi4-b", "pi3")
 WORKER_W = 7.0
 MASTER_W = 25.0
 AN_HOUR_S = 3600.0
+_MIDNIGHT = datetime(2025, 11, 23, tzinfo=UTC)
 
 
 class Notes:
@@ -55,6 +57,7 @@ class Outage:
     unfinished: Unfinished | None = None
     lost_at: float | None = None
     events: list[Event] = field(default_factory=list)
+    known: BatteryHistory = field(default_factory=BatteryHistory)
     kept: list[BatteryHistory] = field(default_factory=list)
     journal: Notes = field(default_factory=Notes)
 
@@ -101,9 +104,9 @@ class Outage:
             self.conductor,
             facts=lambda _: BatteryFacts(12.0, 7.0, 0.7, 0.8, 10.0),
             battery=BatteryWatch(
-                BatteryHistory(),
+                self.known,
                 now=asyncio.get_running_loop().time(),
-                today=lambda: "2025-11-23",
+                today=lambda: f"{_MIDNIGHT + timedelta(seconds=asyncio.get_running_loop().time()):%Y-%m-%dT%H:%M:%SZ}",
                 keep=self.kept.append,
                 emit=self.events.append,
             ),

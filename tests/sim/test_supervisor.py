@@ -111,7 +111,7 @@ async def test_a_battery_found_discharging_is_not_taken_for_full() -> None:
     seen.supervisor.hear(replace(on_battery(0.0), on_battery=False, input_voltage_v=230))
     for outage in (seen, found):
         for at in range(1, 4):
-            outage.supervisor.hear(replace(on_battery(float(at)), battery_voltage_v=12.3))
+            outage.supervisor.hear(replace(on_battery(float(at)), battery_voltage_v=12.6))
     assert found.supervisor.battery_end_at(3.0) < seen.supervisor.battery_end_at(3.0)
     await found.conductor.close()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 from datetime import date
 
 import pytest
@@ -201,7 +202,7 @@ def test_an_operator_says_that_there_is_a_new_battery() -> None:
     observer = Observer(NINE_AH)
     observer.live_through(WORN, RACK_W, 1)
     observer.watch.replaced()
-    assert observer.kept[-1] == BatteryHistory()
+    assert replace(observer.kept[-1], charge=None) == BatteryHistory()
     assert [event.name for event in observer.events] == ["battery_changed"]
 
 
@@ -216,8 +217,9 @@ def test_the_battery_is_due_where_the_trend_leads() -> None:
 
 
 def test_nobody_says_when_it_is_due_while_nothing_is_known() -> None:
-    """Neither with one point alone, nor with none, nor if it does not fade."""
+    """Neither with one point alone, nor by the age alone, nor if it does not fade."""
     assert health_of([], None).replace_by is None
+    assert health_of([], date(2024, 1, 1)).replace_by is None
     assert health_of(points(("2024-01-01", 90.0)), None).replace_by is None
     assert health_of(points(("2024-01-01", 90.0), ("2025-01-01", 90.0)), None).replace_by is None
 

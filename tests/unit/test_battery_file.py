@@ -30,13 +30,24 @@ def test_without_a_file_nothing_is_known(tmp_path: Path) -> None:
     assert battery_file.load(tmp_path) == BatteryHistory()
 
 
-@pytest.mark.parametrize("text", ["", '{"format": 1, "disch', "[]", '{"format": 99}', "\x00", "[" * 100_000])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        '{"format": 1, "discharges": [], "health": [], "charge": {"at": 5}}',
+        '{"format": 1, "disch',
+        "[]",
+        '{"format": 99}',
+        "\x00",
+        "[" * 100_000,
+    ],
+)
 def test_a_bad_file_is_put_aside_and_named(tmp_path: Path, text: str) -> None:
     """Whoever wants to mend it still has it."""
     (tmp_path / "battery.json").write_text(text)
-    with pytest.raises(battery_file.BatteryFileError, match=r"kept as .*battery\.bad"):
+    with pytest.raises(battery_file.BatteryFileError, match=r"kept as battery\.json\.bad; mend it"):
         battery_file.load(tmp_path)
-    assert (tmp_path / "battery.bad").read_text() == text
+    assert (tmp_path / "battery.json.bad").read_text() == text
     assert battery_file.load(tmp_path) == BatteryHistory()
 
 

@@ -33,10 +33,13 @@ def load(directory: Path) -> BatteryHistory:
     except OSError as error:
         raise BatteryFileError(f"{path} can't be read: {error.strerror}; mend it, or remove it") from error
     except (ValueError, RecursionError) as error:
-        aside = path.with_suffix(".bad")
+        aside = path.with_name(f"{BATTERY_FILE}.bad")
         with contextlib.suppress(OSError):
             path.replace(aside)
-        raise BatteryFileError(f"{path} makes no sense ({error}); it is kept as {aside}") from error
+        raise BatteryFileError(
+            f"{path} makes no sense ({error}): the battery is learned anew, and the file kept as {aside.name};"
+            " mend it and put it back while upsd is stopped, or remove it"
+        ) from error
 
 
 def save(directory: Path, history: BatteryHistory) -> None:
@@ -46,7 +49,7 @@ def save(directory: Path, history: BatteryHistory) -> None:
         OSError: it can't be written; the older one is still there.
     """
     path = directory / BATTERY_FILE
-    fresh = path.with_suffix(".new")
+    fresh = path.with_name(f"{BATTERY_FILE}.new")
     try:
         with fresh.open("w", encoding="utf-8") as file:
             json.dump(encoded(history), file)

@@ -25,9 +25,14 @@ _DAY: Final = timedelta(days=1)
 
 
 def health_of(points: Sequence[HealthPoint], installed: date | None) -> BatteryHealth:
-    """What follows from the points, oldest first, and from the date of installation."""
+    """What follows from the points, oldest first, and from the date of installation.
+
+    A date alone says nothing of this battery: until it has shown something, nobody says when it is due.
+    """
+    if not points:
+        return BatteryHealth(None, None)
     due = [day for day in (_trend_ends(points, installed), installed and installed + _CALENDAR_LIFE) if day]
-    return BatteryHealth(points[-1] if points else None, min(due).isoformat() if due else None)
+    return BatteryHealth(points[-1], min(due).isoformat() if due else None)
 
 
 def _trend_ends(points: Sequence[HealthPoint], installed: date | None) -> date | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import date
+from datetime import date, datetime
 from typing import TYPE_CHECKING, Any, Final
 
 from upsd.domain.power import HealthPoint
@@ -32,11 +32,25 @@ _MOST_PERCENT: Final = 120.0
 
 
 @dataclass(frozen=True, slots=True)
+class Charge:
+    """How empty the battery was believed to be, and when (ISO 8601).
+
+    `unsure` is which share of the charge may be missing besides; `discharging` whether it went on being drawn.
+    """
+
+    at: str
+    use: Use
+    unsure: float
+    discharging: bool
+
+
+@dataclass(frozen=True, slots=True)
 class BatteryHistory:
-    """Of the present battery, oldest first."""
+    """Of the present battery, oldest first; `charge` is where it stood when this was written."""
 
     discharges: tuple[Discharge, ...] = ()
     health: tuple[HealthPoint, ...] = ()
+    charge: Charge | None = None
 
 
 def opinion_of(history: BatteryHistory, facts: BatteryFacts, today: str) -> Opinion:
@@ -71,7 +85,7 @@ def with_discharge(
         percent = round(min(_MOST_PERCENT, 100 * capacity_share(opinion)), 1)
         known_by = "discharged until low" if kept.reached_low else "discharged in part"
         health = (*health, HealthPoint(kept.date[:10], percent, known_by))[-100:]
-    return BatteryHistory(_spared((*history.discharges, kept)), health), changed
+    return replace(history, discharges=_spared((*history.discharges, kept)), health=health), changed
 
 
 def encoded(history: BatteryHistory) -> dict[str, Any]:
@@ -90,6 +104,7 @@ def encoded(history: BatteryHistory) -> dict[str, Any]:
             for each in history.discharges
         ],
         "health": [{"date": each.date, "percent": each.percent, "known_by": each.known_by} for each in history.health],
+        "charge": _encoded_charge(history.charge) if history.charge else None,
     }
 
 
@@ -114,6 +129,7 @@ def _decoded(found: object) -> BatteryHistory:
             HealthPoint(_date(each["date"]), _number(each["percent"]), str(each["known_by"]))
             for each in found["health"]
         ),
+        _decoded_charge(found["charge"]) if found.get("charge") is not None else None,
     )
 
 
@@ -129,6 +145,25 @@ def _decoded_discharge(found: Mapping[str, Any]) -> Discharge:
         reached_low=found["reached_low"] is True,
         points=points,
     )
+
+
+def _encoded_charge(charge: Charge) -> dict[str, Any]:
+    use = charge.use
+    return {
+        "at": charge.at,
+        "use_ah": [round(value, 4) for value in (use.drawn_ah, use.quick_ah, use.slow_ah)],
+        "unsure": round(charge.unsure, 4),
+        "discharging": charge.discharging,
+    }
+
+
+def _decoded_charge(found: Mapping[str, Any]) -> Charge:
+    drawn_ah, quick_ah, slow_ah = (_number(value) for value in found["use_ah"])
+    at = str(found["at"])
+    if datetime.fromisoformat(at).tzinfo is None:
+        raise ValueError(f"{at} has no time zone")
+    unsure = _number(found["unsure"])
+    return Charge(at, Use(drawn_ah, quick_ah, slow_ah), unsure, found["discharging"] is True)
 
 
 def _encoded_point(point: Point) -> list[float]:

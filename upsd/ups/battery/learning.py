@@ -37,7 +37,7 @@ _ROUNDS: Final = 6
 _FARTHEST: Final = 4.0
 _END_V: Final = 0.02
 _LOW_READING_V: Final = 0.1
-_OTHER_DAY: Final = (0.05, 0.05, 0.02, 0.03, 0.1, 0.05, 0.05, 0.05, 0.1, 0.0)
+_OTHER_DAY: Final = (0.03, 0.03, 0.02, 0.02, 0.03, 0.03, 0.03, 0.03, 0.04, 0.0)
 """By how much the same battery may be another one next time: warmer, under another load."""
 _DOUBT_DAYS: Final = 500.0
 """How long a suspicion that was dropped stays so: batteries age."""

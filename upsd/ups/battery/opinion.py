@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from upsd.ups.battery.chemistry import Use
     from upsd.ups.battery.facts import BatteryFacts
 
-_SUSPECTED: Final = {1.0: 0.8, 0.8: 0.07, 0.65: 0.07, 0.5: 0.06}
+_SUSPECTED: Final = {1.0: 0.8, 0.8: 0.1, 0.62: 0.1}
 """Weakest cells, and how likely each is at first."""
 UNTRIED: Final = (0.3, 0.3, 0.06, 0.12, 0.5, 0.25, 0.25, 0.3, 0.1, 0.01)
 """How much batteries differ in each of the traits (standard deviations), settings that are wrong included."""
@@ -30,7 +30,7 @@ _FORMULA_V: Final = 0.04
 _READING_V: Final = 0.05
 _A_READING_V: Final = 0.065
 _LONG: Final = 1.0
-_A_MEASUREMENT: Final = 0.05
+_A_MEASUREMENT: Final = 0.15
 """Neighbouring voltages share the error of the formula: they count as one measurement for each such part of the
 capacity that was drawn meanwhile."""
 _FARTHEST: Final = 4.0
@@ -40,6 +40,8 @@ _TEMPER: Final = 0.15
 IMPLAUSIBLE: Final = -12.0
 _PLAUSIBLE: Final = math.log(0.003)
 _DEVIATIONS: Final = 0.9
+_HALVINGS: Final = 12
+_UNLIKELY: Final = 0.035
 _SURE_SHARE: Final = 0.95
 """Of the worst figure only this may be counted on: the formula may be wrong at a load that taught nothing."""
 
@@ -151,9 +153,31 @@ def runtime_s(found: tuple[Outlook, ...], use: Use, power_w: float) -> tuple[flo
     times = [
         (outlook.weight, *(block.seconds_until_low(use, power_w) for block in _blocks(outlook))) for outlook in found
     ]
-    low_s = _SURE_SHARE * min(worse_s for _, worse_s, _, _ in times)
+    # What nearly all that may be gives; but none is worse than the worst that is plausible.
+    low_s = _SURE_SHARE * max(_surely_s(times), min(worse_s for _, worse_s, _, _ in times))
     likeliest = max(times)
     return low_s, max(low_s, likeliest[2]), max(low_s, likeliest[2], likeliest[3])
+
+
+def _surely_s(times: Sequence[tuple[float, float, float, float]]) -> float:
+    """What all the suspicions together make as good as sure, each taken for a normal distribution.
+
+    Args:
+        times: weight, and seconds of the worse, the likeliest and the better battery of each.
+    """
+    total = sum(weight for weight, _, _, _ in times)
+    short, long = 0.0, max(likeliest_s for _, _, likeliest_s, _ in times)
+    for _ in range(_HALVINGS):
+        middle = (short + long) / 2
+        shorter = 0.0
+        for weight, worse_s, likeliest_s, _ in times:
+            deviation_s = max(1.0, (likeliest_s - worse_s) / _DEVIATIONS)
+            shorter += weight / total * 0.5 * math.erfc((likeliest_s - middle) / deviation_s / math.sqrt(2.0))
+        if shorter < _UNLIKELY:
+            short = middle
+        else:
+            long = middle
+    return short
 
 
 def _told(

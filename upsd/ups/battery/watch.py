@@ -7,13 +7,14 @@ a minute during a discharge, since a shutdown may take this machine's power befo
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from datetime import datetime
 from typing import TYPE_CHECKING, Final
 
 from upsd.domain.power import Event, RuntimeEstimate, Severity
 from upsd.ups.battery.chemistry import FULL_BLOCK_V, LOW_BLOCK_V, Use
 from upsd.ups.battery.health import health_of
-from upsd.ups.battery.history import BatteryHistory, opinion_of, with_beginning, with_discharge
+from upsd.ups.battery.history import BatteryHistory, Charge, opinion_of, with_beginning, with_discharge
 from upsd.ups.battery.learning import Discharge, Point
 from upsd.ups.battery.opinion import Opinion, Outlook, outlooks, runtime_s, starting, told, untried
 
@@ -27,8 +28,11 @@ if TYPE_CHECKING:
 _STEP_S: Final = 10.0
 _STEP_ON_MAINS_S: Final = 60.0
 _KEEP_EVERY_S: Final = 60.0
+_KEEP_CHARGE_EVERY_S: Final = 300.0
+_LONGEST_GAP_S: Final = 3600.0
+"""A daemon that starts on battery so soon after it stopped on battery was away in one and the same outage."""
 _MOST_POINTS: Final = 120
-_REFILL_HOURS: Final = 10.0
+_REFILL_HOURS: Final = 12.0
 _UNSURE_AT_START: Final = 0.1
 _UNSURE_IN_OUTAGE: Final = 0.3
 _SURER_EVERY_S: Final = 4 * 3600.0
@@ -48,7 +52,6 @@ class _Running:
     before: Opinion
     known: BatteryHistory
     opinion: Opinion
-    kept_at: float
     watt_seconds: float = 0.0
     every: int = 1
     steps: int = 0
@@ -94,21 +97,34 @@ class BatteryWatch:
         emit: Callable[[Event], None],
         installed: date | None = None,
     ) -> None:
-        self.history = history
+        self.history = replace(history, charge=None)
         self._today = today
         self._keep = keep
         self._emit = emit
         self._installed = installed
         self._at = now
         self._began_before: float | None = None
-        self._use = Use()
-        self._unsure = _UNSURE_AT_START
-        self._seen_mains = False
+        self._use, self._unsure = Use(), _UNSURE_AT_START
+        self._knows_beginning = False
+        self._kept_at, self._kept_ah = -math.inf, 0.0
+        if history.charge is not None:
+            self._recall(history.charge, now)
         self._running: _Running | None = None
         self._volts: list[float] = []
         self._learned: tuple[BatteryFacts, BatteryHistory, str, Opinion] | None = None
         self._outlooks: tuple[Outlook, ...] = ()
         self._figures: tuple[float, tuple[float, float, float]] | None = None
+
+    def _recall(self, charge: Charge, now: float) -> None:
+        """Believe in the charge that an earlier run wrote down; nobody knows whether there was mains since."""
+        age = datetime.fromisoformat(self._today()) - datetime.fromisoformat(charge.at)
+        age_s = max(0.0, age.total_seconds())
+        self._use, self._kept_ah = charge.use, charge.use.drawn_ah
+        self._unsure = max(charge.unsure, _UNSURE_AT_START)
+        if charge.discharging and age_s < _LONGEST_GAP_S:
+            self._began_before, self._knows_beginning = now - age_s, True
+        else:
+            self._use = self._use.after(age_s, 0.0)
 
     def follow(
         self, now: float, watts: float, facts: BatteryFacts, reading: Reading | None, *, discharging: bool
@@ -132,7 +148,7 @@ class BatteryWatch:
 
     def take_up(self, lost_at: float) -> None:
         """Go on with a discharge that an earlier run of the daemon saw begin (loop time)."""
-        self._began_before = lost_at
+        self._began_before = lost_at if self._began_before is None else max(lost_at, self._began_before)
 
     def replaced(self) -> None:
         """An operator says that there is a new battery: nothing that was learned holds any more."""
@@ -141,12 +157,12 @@ class BatteryWatch:
     def _follow_discharge(self, now: float, watts: float, facts: BatteryFacts, reading: Reading | None) -> None:
         running = self._running
         if running is None:
-            if not self._seen_mains:
+            if not self._knows_beginning:
                 self._unsure = _UNSURE_IN_OUTAGE  # nobody knows for how long it was so before we came
             self._at = max(self._at, now - _STEP_S) if self._began_before is None else self._began_before
             self._began_before = None
             opinion = self._opinion(facts)
-            running = _Running(now, self._unsure, opinion, self.history, starting(opinion, self._unsure), now)
+            running = _Running(now, self._unsure, opinion, self.history, starting(opinion, self._unsure))
             self._running, self._volts = running, []
         block_v = 0.0 if reading is None else (reading.battery_voltage_v or 0.0) / facts.blocks
         if _LEAST_BLOCK_V <= block_v <= _MOST_BLOCK_V:
@@ -157,10 +173,10 @@ class BatteryWatch:
         if low and running.points:
             running.reached_low = True
             self._learn(running, now, facts)
-        elif now - running.kept_at >= _KEEP_EVERY_S and not running.reached_low:
-            running.kept_at = now
-            self.history = with_beginning(running.known, self._discharge(running, now))
-            self._keep(self.history)
+        elif now - self._kept_at >= _KEEP_EVERY_S and not running.reached_low:
+            if running.points:
+                self.history = with_beginning(running.known, self._discharge(running, now))
+            self._hand_out(now)
 
     def _step(self, running: _Running, now: float, watts: float, facts: BatteryFacts, *, low: bool) -> None:
         seconds = max(0.0, now - self._at)
@@ -178,31 +194,33 @@ class BatteryWatch:
         self._at, self._volts, self._outlooks = max(self._at, now), [], ()
 
     def _follow_charge(self, now: float, facts: BatteryFacts, *, charged: bool) -> None:
-        self._seen_mains = True
+        self._knows_beginning, self._began_before = True, None
         if self._running is not None:
             self._end(self._running, now, facts)
         seconds = now - self._at
         if charged and (self._use != Use() or self._unsure):
-            self._use, self._unsure, seconds = Use(), 0.0, _STEP_ON_MAINS_S
+            self._use, self._unsure, seconds, self._kept_at = Use(), 0.0, _STEP_ON_MAINS_S, -math.inf
         if seconds < _STEP_ON_MAINS_S:
             return
         self._use = self._use.refilled(max(0.0, now - self._at), facts.capacity_ah / _REFILL_HOURS)
         self._unsure *= math.exp(-max(0.0, now - self._at) / _SURER_EVERY_S)
         self._at, self._outlooks = max(self._at, now), ()
+        if self._use.drawn_ah != self._kept_ah and now - self._kept_at >= _KEEP_CHARGE_EVERY_S:
+            self._hand_out(now)
 
     def _end(self, running: _Running, now: float, facts: BatteryFacts) -> None:
-        if not running.reached_low and len(running.points) > 1:
-            self._learn(running, now, facts)
         self._running, self._outlooks = None, ()
         # It is not known how much of it the charger has put back, until the UPS says that it is charged.
         self._unsure = min(1.0, running.unsure + _NOT_REFILLED * self._use.drawn_ah / facts.capacity_ah)
+        if not running.reached_low and len(running.points) > 1:
+            self._learn(running, now, facts)
 
     def _learn(self, running: _Running, now: float, facts: BatteryFacts) -> None:
         discharge = self._discharge(running, now)
         self.history, changed = with_discharge(running.known, discharge, running.before, facts)
         if changed:
             self._tell_changed("it gives far more than the one that was learned")
-        self._keep(self.history)
+        self._hand_out(now)
 
     def _discharge(self, running: _Running, now: float) -> Discharge:
         seconds = max(1.0, now - running.began_at)
@@ -215,11 +233,17 @@ class BatteryWatch:
             points=tuple(running.points),
         )
 
+    def _hand_out(self, now: float) -> None:
+        self._kept_at, self._kept_ah = now, self._use.drawn_ah
+        charge = Charge(self._today(), self._use, self._unsure, discharging=self._running is not None)
+        self._keep(replace(self.history, charge=charge))
+
     def _begin_anew(self, reason: str) -> None:
         self.history = BatteryHistory()
         self._learned, self._outlooks, self._running = None, (), None
+        self._use, self._unsure = Use(), _UNSURE_IN_OUTAGE  # a new battery has lain somewhere
         self._tell_changed(reason)
-        self._keep(self.history)
+        self._hand_out(self._at)
 
     def _tell_changed(self, reason: str) -> None:
         self._emit(Event("battery_changed", Severity.WARNING, {"reason": reason}))
