@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -12,7 +13,9 @@ from hardware_sim.ups.battery import BatterySpec
 from tests.discharges import Observer
 from tests.sim.outages import MASTER_W, WORKER_W, WORKERS, Outage, living, rules, virtually
 from upsd.ups.battery.facts import BatteryFacts
-from upsd.ups.battery.history import BatteryHistory
+
+if TYPE_CHECKING:
+    from upsd.ups.battery.history import BatteryHistory
 
 LOAD_W = MASTER_W + 26.0 + WORKER_W * len(WORKERS)
 SHORT_S = 360.0

@@ -13,10 +13,10 @@ from upsd.ups.battery.chemistry import Use
 from upsd.ups.battery.learning import (
     Discharge,
     Point,
-    aged,
     capacity_share,
     contradicts,
-    learned,
+    explained,
+    kept_of,
     tells_capacity,
 )
 from upsd.ups.battery.opinion import untried
@@ -53,15 +53,6 @@ class BatteryHistory:
     charge: Charge | None = None
 
 
-def opinion_of(history: BatteryHistory, facts: BatteryFacts, today: str) -> Opinion:
-    """What is thought of the battery today, by all that it has shown."""
-    opinion = untried(facts)
-    dates = [*(discharge.date for discharge in history.discharges), today]
-    for discharge, following in zip(history.discharges, dates[1:], strict=True):
-        opinion = aged(learned(opinion, discharge, facts), _days(discharge.date, following))
-    return opinion
-
-
 def with_beginning(history: BatteryHistory, discharge: Discharge) -> BatteryHistory:
     """The history with a discharge that still goes on, in case that nobody can write down how it ends."""
     kept = replace(discharge, points=discharge.looked_at())
@@ -75,12 +66,14 @@ def with_discharge(
 
     `before` is what was thought of the battery when the discharge began.
     """
-    changed = bool(history.health) and contradicts(before, discharge, facts)
-    if changed:
-        history, before = BatteryHistory(), untried(facts)
     kept = replace(discharge, points=discharge.looked_at())
-    health = history.health
-    opinion = learned(before, kept, facts)
+    fitted, changed = explained(before, kept, facts), False
+    if history.health:
+        fresh = explained(untried(facts), kept, facts)
+        changed = contradicts(before, fitted, fresh)
+        if changed:
+            history, fitted = BatteryHistory(), fresh
+    health, opinion = history.health, kept_of(fitted, kept, facts)
     if tells_capacity(kept, opinion, facts):
         percent = round(min(_MOST_PERCENT, 100 * capacity_share(opinion)), 1)
         known_by = "discharged until low" if kept.reached_low else "discharged in part"
@@ -189,10 +182,6 @@ def _date(value: object) -> str:
     text = str(value)
     date.fromisoformat(text[:10])
     return text
-
-
-def _days(earlier: str, later: str) -> float:
-    return (date.fromisoformat(later[:10]) - date.fromisoformat(earlier[:10])).days
 
 
 def _spared(discharges: tuple[Discharge, ...]) -> tuple[Discharge, ...]:

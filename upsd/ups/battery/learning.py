@@ -21,7 +21,6 @@ from upsd.ups.battery.opinion import (
     levelled,
     misfit_v,
     starting,
-    untried,
 )
 
 if TYPE_CHECKING:
@@ -32,8 +31,9 @@ if TYPE_CHECKING:
 
 _FORMULA_V: Final = 0.04
 _MEASUREMENTS: Final = 12
-_LOOKED_AT: Final = 36
+_LOOKED_AT: Final = 16
 _ROUNDS: Final = 6
+_SETTLED: Final = 0.02
 _FARTHEST: Final = 4.0
 _END_V: Final = 0.02
 _LOW_READING_V: Final = 0.1
@@ -82,10 +82,19 @@ class Discharge:
 
 def learned(opinion: Opinion, discharge: Discharge, facts: BatteryFacts) -> Opinion:
     """What is thought of the battery after a discharge, as of the next one."""
-    begun = starting(opinion, discharge.unsure)
-    fitted = levelled(tuple(_fitted(each, discharge, facts) for each in begun))
+    return kept_of(explained(opinion, discharge, facts), discharge, facts)
+
+
+def explained(opinion: Opinion, discharge: Discharge, facts: BatteryFacts) -> Opinion:
+    """The same opinion, fitted to a discharge."""
+    return tuple(_fitted(each, discharge, facts) for each in starting(opinion, discharge.unsure))
+
+
+def kept_of(fitted: Opinion, discharge: Discharge, facts: BatteryFacts) -> Opinion:
+    """What of a fit holds for the next discharge."""
     return tuple(
-        replace(each, belief=each.belief.vaguer(_OTHER_DAY), misfit=_misfit(each, discharge, facts)) for each in fitted
+        replace(each, belief=each.belief.vaguer(_OTHER_DAY), misfit=_misfit(each, discharge, facts))
+        for each in levelled(fitted)
     )
 
 
@@ -110,14 +119,17 @@ def aged(opinion: Opinion, days: float) -> Opinion:
     return tuple(replace(each, evidence=each.evidence * share) for each in opinion)
 
 
-def contradicts(opinion: Opinion, discharge: Discharge, facts: BatteryFacts) -> bool:
-    """Whether another and better battery explains the discharge than the one that was learned."""
-    known, fresh = (
-        max((_fitted(each, discharge, facts) for each in starting(before, discharge.unsure)), key=_likelihood)
-        for before in (opinion, untried(facts))
-    )
-    gained = _share(fresh) - _share(max(opinion, key=lambda each: each.evidence))
-    return fresh.likelihood - known.likelihood > _CONTRADICTION and gained > _BETTER
+def contradicts(before: Opinion, fitted: Opinion, fresh: Opinion) -> bool:
+    """Whether a better battery that nothing is known of explains a discharge better than the one that was learned.
+
+    Args:
+        before: what was thought of the known one.
+        fitted: that, fitted to the discharge.
+        fresh: what is thought of an unknown battery, fitted to it.
+    """
+    known, other = max(fitted, key=_likelihood), max(fresh, key=_likelihood)
+    gained = _share(other) - _share(max(before, key=_likelihood))
+    return other.likelihood - known.likelihood > _CONTRADICTION and gained > _BETTER
 
 
 def tells_capacity(discharge: Discharge, opinion: Opinion, facts: BatteryFacts) -> bool:
@@ -148,10 +160,15 @@ def _fitted(each: Suspicion, discharge: Discharge, facts: BatteryFacts) -> Suspi
     fitted = each
     for _ in range(_ROUNDS):
         fitted = _round(each, about, points, discharge, deviation_v, facts)
-        about = tuple(
-            max(mean - _FARTHEST * spread, min(mean + _FARTHEST * spread, value))
-            for value, mean, spread in zip(fitted.belief.mean, each.belief.mean, UNTRIED, strict=True)
+        before, about = (
+            about,
+            tuple(
+                max(mean - _FARTHEST * spread, min(mean + _FARTHEST * spread, value))
+                for value, mean, spread in zip(fitted.belief.mean, each.belief.mean, UNTRIED, strict=True)
+            ),
         )
+        if max(abs(value - old) for value, old in zip(about, before, strict=True)) < _SETTLED:
+            break
     return fitted
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from upsd.ups.battery.belief import Belief
 from upsd.ups.battery.chemistry import CAPACITY, LOW_BLOCK_V, LOW_V, START, TRAITS, Block
@@ -39,9 +39,9 @@ _SHORT_MEMORY: Final = 0.93
 _TEMPER: Final = 0.15
 IMPLAUSIBLE: Final = -12.0
 _PLAUSIBLE: Final = math.log(0.003)
-_DEVIATIONS: Final = 0.9
+_DEVIATIONS: Final = 1.1
 _HALVINGS: Final = 12
-_UNLIKELY: Final = 0.035
+_UNLIKELY: Final = 0.032
 _SURE_SHARE: Final = 0.95
 """Of the worst figure only this may be counted on: the formula may be wrong at a load that taught nothing."""
 
@@ -151,33 +151,41 @@ def outlooks(opinion: Opinion, use: Use, power_w: float, facts: BatteryFacts) ->
 def runtime_s(found: tuple[Outlook, ...], use: Use, power_w: float) -> tuple[float, float, float]:
     """Seconds until the UPS says low: what may be counted on, what is expected, what is possible."""
     times = [
-        (outlook.weight, *(block.seconds_until_low(use, power_w) for block in _blocks(outlook))) for outlook in found
+        _Times(outlook.weight, *(block.seconds_until_low(use, power_w) for block in _blocks(outlook)))
+        for outlook in found
     ]
     # What nearly all that may be gives; but none is worse than the worst that is plausible.
-    low_s = _SURE_SHARE * max(_surely_s(times), min(worse_s for _, worse_s, _, _ in times))
+    low_s = _SURE_SHARE * max(_surely_s(times), min(each.worse_s for each in times))
     likeliest = max(times)
-    return low_s, max(low_s, likeliest[2]), max(low_s, likeliest[2], likeliest[3])
+    return low_s, max(low_s, likeliest.likeliest_s), max(low_s, likeliest.likeliest_s, likeliest.better_s)
 
 
-def _surely_s(times: Sequence[tuple[float, float, float, float]]) -> float:
-    """What all the suspicions together make as good as sure, each taken for a normal distribution.
+class _Times(NamedTuple):
+    """How long the three batteries of one outlook last, in seconds."""
 
-    Args:
-        times: weight, and seconds of the worse, the likeliest and the better battery of each.
-    """
-    total = sum(weight for weight, _, _, _ in times)
-    short, long = 0.0, max(likeliest_s for _, _, likeliest_s, _ in times)
+    weight: float
+    worse_s: float
+    likeliest_s: float
+    better_s: float
+
+
+def _surely_s(times: Sequence[_Times]) -> float:
+    """What all the suspicions together make as good as sure, each taken for a normal distribution."""
+    total = sum(each.weight for each in times)
+    short, long = 0.0, max(each.likeliest_s for each in times)
     for _ in range(_HALVINGS):
         middle = (short + long) / 2
-        shorter = 0.0
-        for weight, worse_s, likeliest_s, _ in times:
-            deviation_s = max(1.0, (likeliest_s - worse_s) / _DEVIATIONS)
-            shorter += weight / total * 0.5 * math.erfc((likeliest_s - middle) / deviation_s / math.sqrt(2.0))
-        if shorter < _UNLIKELY:
+        if sum(each.weight / total * _shorter(each, middle) for each in times) < _UNLIKELY:
             short = middle
         else:
             long = middle
     return short
+
+
+def _shorter(each: _Times, seconds: float) -> float:
+    """How likely it is that it does not last so long."""
+    deviation_s = max(1.0, (each.likeliest_s - each.worse_s) / _DEVIATIONS)
+    return 0.5 * math.erfc((each.likeliest_s - seconds) / deviation_s / math.sqrt(2.0))
 
 
 def _told(

@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Final
 from upsd.domain.power import Event, RuntimeEstimate, Severity
 from upsd.ups.battery.chemistry import FULL_BLOCK_V, LOW_BLOCK_V, Use
 from upsd.ups.battery.health import health_of
-from upsd.ups.battery.history import BatteryHistory, Charge, opinion_of, with_beginning, with_discharge
+from upsd.ups.battery.history import BatteryHistory, Charge, with_beginning, with_discharge
 from upsd.ups.battery.learning import Discharge, Point
+from upsd.ups.battery.memory import Memory
 from upsd.ups.battery.opinion import Opinion, Outlook, outlooks, runtime_s, starting, told, untried
 
 if TYPE_CHECKING:
@@ -111,7 +112,8 @@ class BatteryWatch:
             self._recall(history.charge, now)
         self._running: _Running | None = None
         self._volts: list[float] = []
-        self._learned: tuple[BatteryFacts, BatteryHistory, str, Opinion] | None = None
+        self._memory: Memory | None = None
+        self._settled: Opinion | None = None
         self._outlooks: tuple[Outlook, ...] = ()
         self._figures: tuple[float, tuple[float, float, float]] | None = None
 
@@ -161,7 +163,7 @@ class BatteryWatch:
                 self._unsure = _UNSURE_IN_OUTAGE  # nobody knows for how long it was so before we came
             self._at = max(self._at, now - _STEP_S) if self._began_before is None else self._began_before
             self._began_before = None
-            opinion = self._opinion(facts)
+            opinion = self._opinion(facts, at_once=True)
             running = _Running(now, self._unsure, opinion, self.history, starting(opinion, self._unsure))
             self._running, self._volts = running, []
         block_v = 0.0 if reading is None else (reading.battery_voltage_v or 0.0) / facts.blocks
@@ -172,7 +174,7 @@ class BatteryWatch:
             self._step(running, now, watts, facts, low=low)
         if low and running.points:
             running.reached_low = True
-            self._learn(running, now, facts)
+            self._conclude(running, now, facts)
         elif now - self._kept_at >= _KEEP_EVERY_S and not running.reached_low:
             if running.points:
                 self.history = with_beginning(running.known, self._discharge(running, now))
@@ -197,6 +199,8 @@ class BatteryWatch:
         self._knows_beginning, self._began_before = True, None
         if self._running is not None:
             self._end(self._running, now, facts)
+        else:
+            self._learn(facts)
         seconds = now - self._at
         if charged and (self._use != Use() or self._unsure):
             self._use, self._unsure, seconds, self._kept_at = Use(), 0.0, _STEP_ON_MAINS_S, -math.inf
@@ -213,9 +217,9 @@ class BatteryWatch:
         # It is not known how much of it the charger has put back, until the UPS says that it is charged.
         self._unsure = min(1.0, running.unsure + _NOT_REFILLED * self._use.drawn_ah / facts.capacity_ah)
         if not running.reached_low and len(running.points) > 1:
-            self._learn(running, now, facts)
+            self._conclude(running, now, facts)
 
-    def _learn(self, running: _Running, now: float, facts: BatteryFacts) -> None:
+    def _conclude(self, running: _Running, now: float, facts: BatteryFacts) -> None:
         discharge = self._discharge(running, now)
         self.history, changed = with_discharge(running.known, discharge, running.before, facts)
         if changed:
@@ -240,7 +244,7 @@ class BatteryWatch:
 
     def _begin_anew(self, reason: str) -> None:
         self.history = BatteryHistory()
-        self._learned, self._outlooks, self._running = None, (), None
+        self._settled, self._outlooks, self._running = None, (), None
         self._use, self._unsure = Use(), _UNSURE_IN_OUTAGE  # a new battery has lain somewhere
         self._tell_changed(reason)
         self._hand_out(self._at)
@@ -248,12 +252,24 @@ class BatteryWatch:
     def _tell_changed(self, reason: str) -> None:
         self._emit(Event("battery_changed", Severity.WARNING, {"reason": reason}))
 
-    def _opinion(self, facts: BatteryFacts) -> Opinion:
-        known, today = self._learned, self._today()[:10]
-        if known is None or (known[0], known[2]) != (facts, today) or known[1] is not self.history:
-            known = facts, self.history, today, opinion_of(self.history, facts, today)
-            self._learned = known
-        return known[3]
+    def _opinion(self, facts: BatteryFacts, *, at_once: bool = False) -> Opinion:
+        """What is thought of the battery today, by all of its discharges; until they are learned from, as before."""
+        memory = self._learn(facts)
+        while at_once and not memory.complete(self.history.discharges):
+            memory = self._learn(facts)
+        if self._settled is None or memory.complete(self.history.discharges):
+            self._settled = memory.at(self._today())
+        return self._settled
+
+    def _learn(self, facts: BatteryFacts) -> Memory:
+        """Learn from one more discharge, if there is one."""
+        memory, discharges = self._memory, self.history.discharges
+        if memory is None or not memory.fits(facts, discharges):
+            memory = Memory.empty(facts)
+        if not memory.complete(discharges):
+            memory, self._outlooks = memory.further(discharges), ()
+        self._memory = memory
+        return memory
 
     def _seconds(self, now: float, watts: float, facts: BatteryFacts) -> tuple[float, float, float]:
         if not self._outlooks:
