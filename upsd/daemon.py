@@ -24,7 +24,7 @@ import structlog
 
 from upsd import adapters, shapes
 from upsd import log as logs
-from upsd.acts import battery_acts, may_act, ups_acts, ups_asks
+from upsd.acts import battery_acts, calibration_acts, may_act, ups_acts, ups_asks
 from upsd.control import ControlError, ControlServer
 from upsd.domain.power import Event, Severity
 from upsd.domain.rack import RackError
@@ -159,7 +159,11 @@ class Daemon:
             self.board,
             settings.control.socket,
             extra={"plan": self._plan, **ups_asks(self._operations)},
-            acts={**ups_acts(self._operations), **battery_acts(self._battery.replaced)},
+            acts={
+                **ups_acts(self._operations),
+                **battery_acts(self._battery.replaced),
+                **calibration_acts(self._operations, lambda: self._supervisor.would_start_in_s(self._loop.time())),
+            },
             may_act=partial(may_act, group=settings.control.operators),
             refresh=self._surfaces.refresh,
         )

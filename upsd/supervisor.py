@@ -155,6 +155,12 @@ class Supervisor:
             self._known = self.identity, self._facts(self.identity)
         return self._known[1]
 
+    def would_start_in_s(self, now: float) -> float | None:
+        """How long an outage that begins now would wait with the shutdown; `None` if for the UPS's own word only."""
+        need_s = critical_path_s(self._conductor.plan)
+        supply = Supply(on_battery_s=0.0, low_s=self.runtime(now).low_s, need_s=need_s)
+        return starts_in_s(supply, self._rules.trigger)
+
     def snapshot(self, now: float) -> Snapshot:
         """Everything that a surface shows."""
         plan, ended = self._conductor.plan, self._ended()
