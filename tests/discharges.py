@@ -10,7 +10,7 @@ import random
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from hardware_sim.ups.battery import Battery, Inverter
+from hardware_sim.ups.battery import Battery, BatterySpec, Inverter
 from hardware_sim.ups.profiles import IPLUG_800
 from upsd.domain.power import Reading
 from upsd.ups.battery.facts import BatteryFacts
@@ -20,7 +20,6 @@ from upsd.ups.battery.watch import BatteryWatch
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from hardware_sim.ups.battery import BatterySpec
     from upsd.domain.power import Event, RuntimeEstimate
 
 READ_EVERY_S = 2.5
@@ -41,6 +40,38 @@ def settings_say(capacity_ah: float) -> BatteryFacts:
     return BatteryFacts(
         voltage_v=12.0, capacity_ah=capacity_ah, health=0.7, inverter_efficiency=0.8, inverter_idle_w=10.0
     )
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """A battery drawn at random: what it is, what the settings say, and the loads that it is asked and learned at."""
+
+    spec: BatterySpec
+    label_ah: float
+    asked_w: float
+    learned_w: tuple[float, float]
+
+    def answers(self, *, seed: int, learned: bool) -> Sequence[Answer]:
+        """What is said at every tenth, on the first day or after two discharges down to low."""
+        facts = settings_say(self.label_ah)
+        teacher = Observer(facts)
+        for number, watts in enumerate(self.learned_w if learned else ()):
+            teacher.live_through(self.spec, watts, seed + 1 + number)
+        return Observer(facts, teacher.watch.history).answers(self.spec, self.asked_w, seed)
+
+
+def drawn(seed: int) -> Drawn:
+    """Any age, temperature, weak cell and load, and settings that are wrong by 30 % down or 40 % up."""
+    pick = random.Random(seed)
+    capacity_ah = pick.uniform(5.0, 9.0)
+    spec = BatterySpec(
+        capacity_ah=capacity_ah,
+        health=pick.uniform(0.45, 1.0),
+        temperature_c=pick.uniform(0.0, 35.0),
+        weakest_cell=pick.choice([1.0, pick.uniform(0.6, 1.0)]),
+    )
+    label_ah = capacity_ah * pick.uniform(0.7, 1.4)
+    return Drawn(spec, label_ah, pick.uniform(30.0, 150.0), (pick.uniform(30.0, 150.0), pick.uniform(30.0, 150.0)))
 
 
 def seconds_to_low(spec: BatterySpec, watts: float) -> float:
