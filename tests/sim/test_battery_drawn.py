@@ -14,7 +14,7 @@ from tests.discharges import Drawn, drawn
 if TYPE_CHECKING:
     from tests.discharges import Answer
 
-SEEDS = range(20_000, 20_012)
+SEEDS = range(40_000, 40_012)
 OPTIMISTIC = 1.05
 WITHIN = 0.15
 AT_THE_VERY_END_S = 2.0
