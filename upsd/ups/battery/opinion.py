@@ -29,7 +29,6 @@ _MEASURED_LOW_V: Final = 0.03
 _FORMULA_V: Final = 0.04
 _READING_V: Final = 0.05
 _A_READING_V: Final = 0.065
-_LONG: Final = 1.0
 _A_MEASUREMENT: Final = 0.15
 """Neighbouring voltages share the error of the formula: they count as one measurement for each such part of the
 capacity that was drawn meanwhile."""
@@ -42,9 +41,9 @@ _PLAUSIBLE: Final = math.log(0.003)
 _DEVIATIONS: Final = 1.6
 _HALVINGS: Final = 12
 _UNLIKELY: Final = 0.032
+"""How likely it may be that the battery does not last as long as is counted on, if the model is right."""
 _SURE_SHARE: Final = 0.95
-"""Of the worst figure only this may be counted on: the formula may be wrong at a load that taught nothing."""
-
+"""Of the figure only this may be counted on: the formula may be wrong at a load that taught nothing."""
 
 Misfit = tuple[float, ...]
 NO_MISFIT: Final[Misfit] = (0.0,) * 17
@@ -198,7 +197,7 @@ def _told(
     farthest_v = _FARTHEST * math.hypot(deviation, math.sqrt(max(0.0, each.belief.variance(gradient))))
     bounded_v = max(-farthest_v, min(farthest_v, surprise_v))
     variance = max(0.0, each.belief.variance(gradient)) + deviation**2
-    evidence = each.evidence - _LONG * 0.5 * (math.log(variance / deviation**2) + bounded_v**2 / variance)
+    evidence = each.evidence - 0.5 * (math.log(variance / deviation**2) + bounded_v**2 / variance)
     # A short memory besides: a cell that breaks down shows within a minute.
     recent = each.recent * _SHORT_MEMORY - 2.0 * _TEMPER * math.log1p((surprise_v / _SHORT_V) ** 2 / 4.0)
     return replace(each, evidence=evidence, recent=recent, belief=each.belief.told(gradient, bounded_v, deviation))

@@ -1,7 +1,8 @@
 """Follows the battery by the readings: on mains it fills, on battery every few seconds of voltage teach something.
 
 Plain calls with the time in them, as in the supervisor that makes them. What was learned is handed out to be kept once
-a minute during a discharge, since a shutdown may take this machine's power before the discharge has ended.
+a minute during a discharge, since a shutdown may take this machine's power before the discharge has ended, and with it
+the charge that is left, so that the next run of the daemon does not believe in a full battery.
 """
 
 from __future__ import annotations
