@@ -17,6 +17,7 @@ from upsd.ups.battery.learning import (
     contradicts,
     explained,
     kept_of,
+    looks_better,
     tells_capacity,
 )
 from upsd.ups.battery.opinion import untried
@@ -68,7 +69,7 @@ def with_discharge(
     """
     kept = replace(discharge, points=discharge.looked_at())
     fitted, changed = explained(before, kept, facts), False
-    if history.health:
+    if history.health and looks_better(before, fitted):
         fresh = explained(untried(facts), kept, facts)
         changed = contradicts(before, fitted, fresh)
         if changed:

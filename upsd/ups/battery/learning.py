@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 _FORMULA_V: Final = 0.04
 _MEASUREMENTS: Final = 12
-_LOOKED_AT: Final = 16
+_LOOKED_AT: Final = 14
 _ROUNDS: Final = 6
 _SETTLED: Final = 0.02
 _FARTHEST: Final = 4.0
@@ -117,6 +117,12 @@ def aged(opinion: Opinion, days: float) -> Opinion:
     """The same, some days later: what was ruled out may have come true since."""
     share = math.exp(-max(0.0, days) / _DOUBT_DAYS)
     return tuple(replace(each, evidence=each.evidence * share) for each in opinion)
+
+
+def looks_better(before: Opinion, fitted: Opinion) -> bool:
+    """Whether the known battery had to be made a better one to explain a discharge, so that it may be another one."""
+    gained = _share(max(fitted, key=_likelihood)) - _share(max(before, key=_likelihood))
+    return gained > _BETTER / 2
 
 
 def contradicts(before: Opinion, fitted: Opinion, fresh: Opinion) -> bool:
