@@ -20,6 +20,7 @@ from upsd.ups.battery.facts import BatteryFacts
 from upsd.ups.battery.health import health_of
 from upsd.ups.battery.history import BatteryHistory, decoded, encoded
 from upsd.ups.battery.learning import Discharge, Point
+from upsd.ups.battery.memory import Memory
 from upsd.ups.battery.watch import full_runtime
 
 NINE_AH = settings_say(9.0)
@@ -174,6 +175,41 @@ def test_a_restarted_daemon_knows_what_was_learned() -> None:
     restarted.charged(RACK_W)
     got = restarted.watch.runtime(restarted.now, RACK_W, NINE_AH, None)
     assert got.low_s > 2 * full_runtime(NINE_AH, RACK_W).low_s
+
+
+def test_discharges_are_learned_from_one_at_a_time() -> None:
+    """So that a daemon that starts with many of them does not stand still; and none is learned from twice."""
+    observer = Observer(NINE_AH)
+    for seed in (1, 2):
+        observer.live_through(NEW, RACK_W, seed)
+    discharges = observer.watch.history.discharges
+    first = Memory.empty(NINE_AH).further(discharges)
+    second = first.further(discharges)
+    assert (first.complete(discharges), second.complete(discharges)) == (False, True)
+    assert second.further(discharges) is second
+    assert second.fits(NINE_AH, discharges)
+    assert not second.fits(settings_say(7.0), discharges)
+    assert not second.fits(NINE_AH, discharges[1:])
+
+
+def test_the_charge_that_was_left_is_read_again() -> None:
+    """With its date, through JSON."""
+    observer = Observer(NINE_AH)
+    observer.live_through(WORN, RACK_W, 1)
+    kept = observer.kept[-1]
+    assert kept.charge is not None
+    assert kept.charge.discharging
+    again = decoded(json.loads(json.dumps(encoded(kept)))).charge
+    assert again is not None
+    assert (again.at, again.discharging) == (kept.charge.at, True)
+    assert again.use.drawn_ah == pytest.approx(kept.charge.use.drawn_ah, abs=1e-4)
+
+
+def test_a_charge_without_a_time_zone_is_refused() -> None:
+    """Nobody could say how old it is."""
+    charge = {"at": "2026-11-23T19:00:00", "use_ah": [1, 0, 0], "unsure": 0, "discharging": False}
+    with pytest.raises(ValueError, match="time zone"):
+        decoded({"format": 1, "discharges": [], "health": [], "charge": charge})
 
 
 def test_a_new_battery_is_noticed() -> None:
