@@ -129,6 +129,7 @@ async def test_what_the_ups_says_twice_starts_the_shutdown(
 ) -> None:
     """And names why; once is not enough."""
     outage = Outage(MemoryWorld(), replace(rules(), **switched))
+    outage.supervisor.hear(replace(on_battery(0.0), on_battery=False, input_voltage_v=230))
     for start in range(5):
         outage.supervisor.hear(on_battery(float(start), runtime_s=3600))
     outage.supervisor.hear(replace(on_battery(5.0, runtime_s=3600), **said))

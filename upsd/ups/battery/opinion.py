@@ -38,7 +38,7 @@ _SHORT_MEMORY: Final = 0.93
 _TEMPER: Final = 0.15
 IMPLAUSIBLE: Final = -12.0
 _PLAUSIBLE: Final = math.log(0.003)
-_DEVIATIONS: Final = 1.6
+_DEVIATIONS: Final = 1.3
 _HALVINGS: Final = 12
 _UNLIKELY: Final = 0.032
 """How likely it may be that the battery does not last as long as is counted on, if the model is right."""
