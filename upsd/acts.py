@@ -106,6 +106,29 @@ def ups_acts(operations: UpsOperations) -> dict[str, Act]:
     }
 
 
+def calibration_acts(operations: UpsOperations, starts_in_s: Callable[[], float | None]) -> dict[str, Act]:
+    """Whether a person may discharge the battery; `starts_in_s`: when an outage that begins now would be acted on."""
+
+    async def calibrate(request: Mapping[str, Json]) -> Json:
+        if request.get("yes") is not True:
+            raise ActError("it lets the rack live on its battery for long; say that you mean it with --yes")
+        return asdict(await operations.begin_calibration(starts_in_s))
+
+    return {"ups-calibrate": _spoken(calibrate)}
+
+
+def battery_acts(replaced: Callable[[], None]) -> dict[str, Act]:
+    """The commands that concern what was learned of the battery."""
+
+    async def new_battery(request: Mapping[str, Json]) -> Json:
+        if request.get("yes") is not True:
+            raise ActError("it forgets all that was learned of the old battery; say that you mean it with --yes")
+        replaced()
+        return {"forgotten": True}
+
+    return {"ups-new-battery": new_battery}
+
+
 def _spoken(work: Callable[_Arguments, Awaitable[Json]]) -> Callable[_Arguments, Awaitable[Json]]:
     """The same with errors that the control socket passes on."""
 

@@ -23,10 +23,11 @@ import structlog
 
 from upsd import adapters, shapes
 from upsd import log as logs
-from upsd.acts import may_act, outage_inquiries, ups_acts, ups_asks
+from upsd.acts import battery_acts, calibration_acts, may_act, outage_inquiries, ups_acts, ups_asks
+from upsd.battery_keeper import BatteryKeeper
 from upsd.control import ControlError, ControlServer
-from upsd.domain.power import Event, Severity
 from upsd.domain.rack import RackError
+from upsd.filing import Filing
 from upsd.notify import Notifier, watchdog_interval_s
 from upsd.plan_acts import plan_acts
 from upsd.plan_document import plan_document
@@ -36,22 +37,23 @@ from upsd.readiness import ReadinessKeeper
 from upsd.settings import EXIT_CONFIG, SettingsError, load_settings
 from upsd.settings_advice import advise
 from upsd.shutdown.conductor import Conductor
-from upsd.shutdown.journal import FileJournal, JournalError
+from upsd.shutdown.journal import FileJournal
 from upsd.shutdown.learner import Learner
 from upsd.shutdown.missing import complaints, look_for
 from upsd.shutdown.phase import Phase
-from upsd.shutdown.records import is_over, replay, replay_lost_at
+from upsd.shutdown.records import replay, replay_lost_at
 from upsd.shutdown.steps import performers, rehearsers
 from upsd.status import StatusBoard
 from upsd.supervisor import Supervisor
 from upsd.surfaces import Surfaces
 from upsd.ups import profile as profiles
+from upsd.ups.battery.watch import BatteryWatch
 from upsd.ups.errors import UpsError
 from upsd.ups.operations import UpsOperations
 from upsd.ups.outlets import UpsOutlets
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import Awaitable, Callable
 
     from upsd.publish.mqtt import MqttPublisher
     from upsd.rack.kubernetes import KubernetesCluster
@@ -106,8 +108,8 @@ class Daemon:
         self._learner.load()
         spare = settings.control.socket.parent / "journal-spare.jsonl"
         self._journal = FileJournal(settings.state_directory / "journal.jsonl", _date, spare)
-        self._found = self._journal.take_up()
-        lines = self._found.contents.lines
+        found = self._journal.take_up()
+        lines = found.contents.lines
         rack = adapters.rack(
             settings,
             emit=self._surfaces.emit,
@@ -123,7 +125,15 @@ class Daemon:
             changed=self._show,
             today=partial(datetime.now, UTC),
         )
-        self._boot_id = boot_id = _boot_id()
+        boot_id = _boot_id()
+        self._filing = Filing(
+            self._journal,
+            found,
+            settings.state_directory / _OUTAGES,
+            ups=settings.ups.name,
+            boot_id=boot_id,
+            emit=self._surfaces.emit,
+        )
         self._machines = rack.machines
         self._conductor = Conductor(
             shapes.rack_shape(settings),
@@ -140,20 +150,29 @@ class Daemon:
             closed=rack.workloads.forget,
             name_outage=lambda: f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{uuid.uuid4().hex[:4]}",
             figures=lambda: self._supervisor.figures(self._loop.time()),
-            settled=self._begin_filing,
+            settled=self._filing.begin,
             learn=self._readiness.learn,
         )
-        self._conductor.recorder.problem = self._journal.why_not() or self._found.trouble
-        self._filing: set[asyncio.Task[None]] = set()
+        self._conductor.recorder.problem = self._journal.why_not() or found.trouble
         self._unfinished = replay(lines)
         if self._unfinished:
             rack.workloads.before = self._unfinished.workloads
             if self._unfinished.boot_id == boot_id:
                 rack.going_off.update(self._unfinished.going_off)
+        self._battery_keeper = BatteryKeeper(settings.state_directory, self._surfaces.emit)
+        self._battery = BatteryWatch(
+            self._battery_keeper.load(),
+            now=self._loop.time(),
+            today=_date,
+            keep=self._battery_keeper.keep,
+            emit=self._surfaces.emit,
+            installed=settings.battery.installed,
+        )
         self._supervisor = Supervisor(
             shapes.supervisor_rules(settings),
             self._conductor,
             facts=lambda identity: shapes.battery_facts(settings, identity, self._fitting_profile()),
+            battery=self._battery,
             emit=self._surfaces.emit,
             unfinished=self._unfinished,
             lost_at=replay_lost_at(lines, boot_id),
@@ -180,6 +199,8 @@ class Daemon:
             extra={"plan": self._plan, **ups_asks(self._operations)},
             acts={
                 **ups_acts(self._operations),
+                **battery_acts(self._battery.replaced),
+                **calibration_acts(self._operations, lambda: self._supervisor.would_start_in_s(self._loop.time())),
                 **plan_acts(self._supervisor, self._conductor, self._surfaces.emit),
                 **self._readiness.acts(),
             },
@@ -193,7 +214,7 @@ class Daemon:
             tasks["missing"] = partial(look_for, self._conductor.missing, self._machines, self._surfaces.emit)
             if self._publisher:
                 tasks["mqtt"] = self._publisher.run
-            tasks["journal"] = self._take_up_journal
+            tasks["journal"] = partial(self._filing.take_up, self._conductor.recorder)
             if self._cluster and not self._unfinished:
                 tasks["leftovers"] = partial(self._look_for_leftovers, self._cluster)
             running = {name: group.create_task(_guarded(name, work), name=name) for name, work in tasks.items()}
@@ -212,6 +233,7 @@ class Daemon:
                 publishing.cancel()
             with contextlib.suppress(UpsError):
                 await self._driver.close()
+        self._battery_keeper.close()
         self._transport.shutdown()
         self._journal.close()
         self._notifier.close()
@@ -286,44 +308,6 @@ class Daemon:
         phase = self._conductor.phase
         return None if phase is Phase.IDLE else f"the daemon's own plan is under way ({phase.value})"
 
-    async def _take_up_journal(self) -> None:
-        """Tell what was found of the journal, and go on with it."""
-        found, problem = self._found, self._conductor.recorder.problem
-        contents = found.contents
-        if problem:
-            self._surfaces.emit(Event("journal_failed", Severity.CRITICAL, {"reason": problem}))
-        if contents.damaged or found.aside:
-            fields = {"lines": contents.damaged, "kept": str(found.aside) if found.aside else None}
-            self._surfaces.emit(Event("journal_damaged", Severity.WARNING, fields))
-            self._conductor.recorder.note({"record": "damaged", "lines": contents.damaged})
-        if contents.torn:
-            self._surfaces.emit(Event("journal_torn"))
-        if contents.lines and is_over(contents.lines, self._boot_id):
-            await self._file_outage()
-        elif contents.lines:
-            self._conductor.recorder.note({"record": "started"})
-
-    def _begin_filing(self) -> None:
-        filing = self._loop.create_task(self._file_outage(), name="file-outage")
-        self._filing.add(filing)
-        filing.add_done_callback(self._filing.discard)
-
-    async def _file_outage(self) -> None:
-        """Make the report of an outage that is over, and begin the journal anew."""
-        directory = self._settings.state_directory / _OUTAGES
-        try:
-            name = await self._journal.hand_over(
-                partial(_file_outage, directory, ups=self._settings.ups.name, boot_id=self._boot_id)
-            )
-        except JournalError as error:
-            self._surfaces.emit(Event("outage_report_failed", Severity.WARNING, {"reason": str(error)}))
-        except Exception:
-            log.exception("outage_report_defect")
-        else:
-            if name:
-                fields = {"outage": name, "path": str(directory / f"{name}.md")}
-                self._surfaces.emit(Event("outage_report_written", fields=fields))
-
     def _make_publisher(self) -> tuple[MqttPublisher | None, str | None]:
         try:
             return adapters.publisher(self._settings, self.board), None
@@ -338,8 +322,8 @@ class Daemon:
             self._driver.trouble,
             self._conductor.recorder.problem,
             self._learner.trouble,
-            self._found.aside
-            and f"the journal was damaged, and is kept as {self._found.aside}: look after the disk, then remove it",
+            *self._battery_keeper.troubles(),
+            self._filing.trouble,
             *(self._identity.warnings() if self._identity else ()),
         ]
         return tuple(trouble for trouble in found if trouble)
@@ -379,12 +363,6 @@ async def _guarded(name: str, work: Callable[[], Awaitable[None]]) -> None:
         except Exception:
             log.exception("task_defect", task=name)
             await asyncio.sleep(_AFTER_DEFECT_S)
-
-
-def _file_outage(directory: Path, lines: Sequence[str], *, ups: str, boot_id: str) -> str | None:
-    from upsd.shutdown.outages import file_outage  # noqa: PLC0415 - few outages are worth its memory all the time
-
-    return file_outage(directory, lines, ups=ups, boot_id=boot_id)
 
 
 def _load_profile(directory: Path) -> tuple[DeviceProfile | None, str | None]:

@@ -6,6 +6,7 @@ Durations are seconds; people may write them as `90s`, `5min`, `1h` or `500ms`.
 
 from __future__ import annotations
 
+from datetime import date  # pydantic reads it
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
@@ -106,7 +107,8 @@ class BatterySettings(Section):
     capacity_ah: Positive | None = Field(default=None, examples=[7])  # None: what the UPS says
     inverter_efficiency: Share = 0.8
     inverter_idle_w: Watts = 10.0
-    health: Share = 0.7  # share of the nominal capacity that is still there
+    health: Share = 0.7  # share of the nominal capacity that is still there, until it has shown it
+    installed: date | None = Field(default=None, examples=["2024-05-01"])  # None: not known
     reserve: Duration = 60.0
 
 
@@ -142,7 +144,7 @@ class SheddingSettings(Section):
 class RecoverySettings(Section):
     """How everything is brought back."""
 
-    battery_limit: Duration = 14400.0  # then it goes on with a battery that is still too weak
+    battery_limit: Duration = 3600.0  # then it goes on with a battery that is still too weak
     boot_expected: Duration = 60.0
     boot_limit: Duration = 300.0
     workloads_limit: Duration = 300.0

@@ -12,7 +12,7 @@ from upsd.shutdown.plan import ClusterShape, HostShape, RackShape, RecoveryShape
 from upsd.shutdown.shedding import ShedGroup
 from upsd.shutdown.trigger import TriggerRules
 from upsd.supervisor import SupervisorRules
-from upsd.ups.battery import BatteryFacts
+from upsd.ups.battery.facts import BatteryFacts
 
 if TYPE_CHECKING:
     from upsd.domain.plan import Plan, Step
@@ -104,6 +104,7 @@ def battery_facts(
         inverter_idle_w=told.inverter_idle_w,
         # The load of the bench was another one, so what was measured can only shorten it.
         after_low_s=_AFTER_LOW_S if measured_s is None else min(_AFTER_LOW_S, _SURE_SHARE * measured_s),
+        low_v=profile.low_battery_v if profile else None,
     )
 
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from upsd.domain.plan import Evidence, StepProgress
-    from upsd.domain.power import Reading, RuntimeEstimate, UpsIdentity
+    from upsd.domain.power import BatteryHealth, Reading, RuntimeEstimate, UpsIdentity
     from upsd.domain.readiness import Readiness
 
 Json: TypeAlias = "str | int | float | bool | Sequence[Json] | Mapping[str, Json] | None"
@@ -59,6 +59,7 @@ class Snapshot:
     warnings: tuple[str, ...] = ()
     readiness: Readiness | None = None
     test_result: str | None = None
+    battery: BatteryHealth | None = None
 
 
 def status_tokens(reading: Reading) -> tuple[str, ...]:
@@ -91,6 +92,7 @@ def state_document(snapshot: Snapshot, *, at: str | None, now: float) -> Documen
         "reading_age_s": None if reading is None else _seconds(now - reading.at),
         "on_battery_s": _seconds(snapshot.on_battery_s),
         "runtime": _runtime(snapshot.runtime),
+        "battery": _battery(snapshot.battery),
         "plan": _plan(snapshot),
         "outage": snapshot.outage,
         "phase": snapshot.phase,
@@ -331,6 +333,18 @@ def _runtime(runtime: RuntimeEstimate | None) -> Document | None:
         "low_s": _seconds(runtime.low_s),
         "high_s": _seconds(runtime.high_s),
         "source": runtime.source,
+        "model_s": _seconds(runtime.model_s),
+        "ups_s": _seconds(runtime.ups_s),
+    }
+
+
+def _battery(health: BatteryHealth | None) -> Document:
+    point = health.point if health else None
+    return {
+        "health_percent": point.percent if point else None,
+        "health_at": point.date if point else None,
+        "health_known_by": point.known_by if point else None,
+        "replace_by": health.replace_by if health else None,
     }
 
 

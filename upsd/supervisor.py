@@ -28,7 +28,6 @@ from upsd.shutdown.trigger import (
     starts_in_s,
 )
 from upsd.status import Snapshot
-from upsd.ups import battery
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -40,7 +39,8 @@ if TYPE_CHECKING:
     from upsd.shutdown.records import Unfinished
     from upsd.shutdown.shedding import ShedGroup
     from upsd.shutdown.trigger import TriggerRules
-    from upsd.ups.battery import BatteryFacts
+    from upsd.ups.battery.facts import BatteryFacts
+    from upsd.ups.battery.watch import BatteryWatch
 
 # A shutdown that passed its point of no return before we were restarted goes on after this, with or without a reading.
 _RESUME_BLIND_S = 10.0
@@ -65,6 +65,7 @@ class Supervisor:
         rules: what the settings say.
         conductor: runs the plans.
         facts: what is known of the battery, by who the UPS says it is.
+        battery: follows the battery.
         emit: hears every event.
         unfinished: the outage that the journal leaves open.
         lost_at: since when the mains is away, if a run of the daemon before this one has seen it go (loop time).
@@ -79,6 +80,7 @@ class Supervisor:
         conductor: Conductor,
         *,
         facts: Callable[[UpsIdentity | None], BatteryFacts],
+        battery: BatteryWatch,
         emit: Callable[[Event], None],
         unfinished: Unfinished | None,
         lost_at: float | None,
@@ -89,6 +91,7 @@ class Supervisor:
         self._rules = rules
         self._conductor = conductor
         self._facts = facts
+        self._watch = battery
         self._emit = emit
         self._unfinished = unfinished
         self._lost_before = lost_at
@@ -97,10 +100,8 @@ class Supervisor:
         self._armed = armed
         self._withheld_at = -math.inf
         self._trigger, self._shedding = Trigger(), Shedding()
-        self._charge = battery.Charge(at=now)
         self._ends = (-math.inf, -math.inf)
         self._low_end = math.inf
-        self._began_on_battery = False
         self._held_back = False
         self.view = PowerView(heard_at=now)
         self.identity: UpsIdentity | None = None
@@ -111,17 +112,17 @@ class Supervisor:
 
     def hear(self, reading: Reading) -> None:
         """Follow one reading."""
-        first, confirmed = self.view.reading is None, self.view.confirmed
-        if first:
+        confirmed = self.view.confirmed
+        if self.view.reading is None:
             self._take_up(reading)
         self.view, events = observe(self.view, reading, self._rules.power)
         if self.view.confirmed != confirmed:
             self._conductor.note_supply(self.view.lost_at)
-        # Nobody knows for how long it was so before we came.
-        self._began_on_battery = self.view.lost_at is not None and (first or self._began_on_battery)
         self._low_end = min(self._low_end, reading.at + self._battery.after_low_s) if self.view.low else math.inf
         on_mains = self.view.lost_at is None
         self._held_back = self._held_back and not on_mains
+        discharging = reading.on_battery or not on_mains
+        self._watch.follow(reading.at, self._watts(), self._battery, reading, discharging=discharging)
         self._ends = (self._ends[1], -math.inf if on_mains else reading.at + self._estimate(reading.at).low_s)
         self._follow(reading.at, events)
         if self.view.on_mains:
@@ -133,7 +134,7 @@ class Supervisor:
         """Go on with an outage that an earlier run of the daemon saw begin, if there still is one."""
         if self._lost_before is not None and mains_lost(reading):
             self.view = replace(self.view, lost_at=self._lost_before)
-            self._charge = replace(self._charge, at=self._lost_before)
+            self._watch.take_up(self._lost_before)
         elif self._lost_before is not None:
             self._conductor.note_supply(None)
 
@@ -182,8 +183,10 @@ class Supervisor:
             low_s = max(low_s, self._ends[0] - now)
         elif self.view.lost_at is not None:
             low_s = min(low_s, max(self._ends) - now)
-        low_s = max(0.0, min(low_s, self._low_end - now))
-        return replace(estimate, low_s=low_s, expected_s=max(estimate.expected_s, low_s))
+        # The model knows the time until the flag; once it is up, what counts is how long the UPS then lasts.
+        low_s = max(0.0, low_s if math.isinf(self._low_end) else self._low_end - now)
+        expected_s = max(estimate.expected_s, low_s)
+        return replace(estimate, low_s=low_s, expected_s=expected_s, high_s=max(estimate.high_s, expected_s))
 
     def battery_level(self, now: float) -> BatteryLevel:
         """Whether the battery carries a boot and a shutdown of the whole rack, if the mains goes now."""
@@ -195,12 +198,8 @@ class Supervisor:
         return BatteryLevel(low_s=self.runtime(now).low_s, floor_s=need_s, full=full)
 
     def _estimate(self, now: float) -> RuntimeEstimate:
-        fresh = None if self.view.silent else self.view.reading
-        on_battery_s = None if self.view.lost_at is None else now - self.view.lost_at
-        if self._began_on_battery:
-            on_battery_s = math.inf
-        charge = self._charge_at(now)
-        return battery.estimate(charge, self._watts(), self._battery, reading=fresh, on_battery_s=on_battery_s)
+        told_s = None if self.view.silent or self.view.reading is None else self.view.reading.runtime_s
+        return self._watch.runtime(now, self._watts(), self._battery, told_s)
 
     @property
     def _battery(self) -> BatteryFacts:
@@ -208,6 +207,12 @@ class Supervisor:
         if self._known is None or self._known[0] is not self.identity:
             self._known = self.identity, self._facts(self.identity)
         return self._known[1]
+
+    def would_start_in_s(self, now: float) -> float | None:
+        """How long an outage that begins now would wait with the shutdown; `None` if for the UPS's own word only."""
+        need_s = critical_path_s(self._conductor.plan)
+        supply = Supply(on_battery_s=0.0, low_s=self.runtime(now).low_s, need_s=need_s)
+        return starts_in_s(supply, self._rules.trigger)
 
     def snapshot(self, now: float) -> Snapshot:
         """Everything that a surface shows."""
@@ -229,6 +234,7 @@ class Supervisor:
             warnings=self.warnings,
             readiness=self.readiness,
             test_result=self.test_result,
+            battery=self._watch.health(),
         )
 
     def figures(self, now: float) -> dict[str, Scalar]:
@@ -256,7 +262,6 @@ class Supervisor:
     def _follow(self, now: float, events: tuple[Event, ...]) -> None:
         for event in events:
             self._emit(event)
-        self._charge = self._charge_at(now)
         if self._unfinished:
             self._settle_unfinished(self._unfinished, now)
         self._pull_trigger(now)
@@ -332,13 +337,6 @@ class Supervisor:
             battery_low=self.view.low,
             shutdown_imminent=heard is not None and heard.shutdown_imminent,
         )
-
-    def _charge_at(self, now: float) -> battery.Charge:
-        reading = self.view.reading
-        if self.view.lost_at is not None or (reading and reading.on_battery):
-            return battery.discharge(self._charge, now, self._watts(), self._battery)
-        charged = reading is not None and reading.charged and not self.view.silent
-        return battery.recharge(self._charge, now, charged=charged)
 
     def _ended(self) -> frozenset[str]:
         return self._conductor.ended if self._conductor.phase is Phase.SHUTTING_DOWN else frozenset()

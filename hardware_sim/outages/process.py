@@ -9,6 +9,7 @@ import asyncio
 import functools
 import inspect
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from hardware_sim.outages.scenario import NAS
@@ -21,7 +22,9 @@ from upsd.shutdown.records import replay, replay_lost_at
 from upsd.shutdown.steps import Rack, RemoteMachine, performers
 from upsd.shutdown.trigger import TriggerRules
 from upsd.supervisor import Supervisor, SupervisorRules
-from upsd.ups.battery import BatteryFacts
+from upsd.ups import battery_file
+from upsd.ups.battery.facts import BatteryFacts
+from upsd.ups.battery.watch import BatteryWatch
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -136,6 +139,13 @@ class Process:
                 health=scenario.told_health,
                 inverter_efficiency=scenario.told_efficiency,
                 inverter_idle_w=scenario.told_idle_w,
+            ),
+            battery=BatteryWatch(
+                battery_file.load(directory),
+                now=self.started_at,
+                today=wall_clock,
+                keep=partial(battery_file.save, directory),
+                emit=self._emit,
             ),
             emit=self._emit,
             unfinished=unfinished,

@@ -20,7 +20,7 @@ from hardware_sim.outages.process import Process, Promise
 from hardware_sim.outages.scenario import draw
 from hardware_sim.outages.world import World, ours
 from hardware_sim.virtual_time import VirtualTimeLoop
-from upsd.shutdown import files
+from upsd import files
 from upsd.shutdown.phase import Phase
 
 if TYPE_CHECKING:

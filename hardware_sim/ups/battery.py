@@ -6,6 +6,9 @@ high rate, and a rest brings some of it back. The open-circuit voltage follows t
 of an exhausted cell at its end, and the load lowers it over an internal resistance. The constants are fitted
 to the discharge tables of 12 V, 7.2 Ah standby batteries (90 s at 48 A, 5 min at 25 A, 10 min at 17 A, 30 min
 at 8 A, 1 h at 4.7 A, 5 h at 1.2 A, 20 h at 0.36 A), each within 8 %.
+
+One cell of a block may hold less than the other five. It empties first, and the current of the others then drives it
+past zero: the block loses about a cell's voltage while the others are still well filled.
 """
 
 from __future__ import annotations
@@ -29,6 +32,14 @@ _RESISTANCE_GROWTH: Final = 3.5
 _CAPACITY_PER_K: Final = 0.008
 _RESISTANCE_PER_K: Final = 0.01
 
+_CELLS: Final = 6
+_KNEE: Final = 0.04
+"""How full a cell is when its voltage breaks down."""
+_REVERSED_CELL_V: Final = 2.0
+"""What a block loses with a cell that is empty among full ones."""
+_REVERSED_BEHIND: Final = 0.05
+"""How far behind the others a cell must be to be driven past zero."""
+
 _FLOAT_V: Final = 13.5
 _BULK_RATE_PER_H: Final = 0.1
 """Most that the charger gives, as a part of the nominal capacity per hour."""
@@ -39,12 +50,16 @@ _COARSENESS: Final = 0.005
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BatterySpec:
-    """A battery: name plate, age (`health`, 1.0 is new) and how warm it is."""
+    """A battery: name plate, age (`health`, 1.0 is new), how warm it is, and its weakest cell.
+
+    `weakest_cell` is what one cell of each block holds, as a share of what each of the others does.
+    """
 
     voltage_v: float = 12.0
     capacity_ah: float = 7.0
     health: float = 1.0
     temperature_c: float = 25.0
+    weakest_cell: float = 1.0
 
     @property
     def blocks(self) -> float:
@@ -76,25 +91,66 @@ class Inverter:
         return load_w / self.efficiency + self.own_w
 
 
+@dataclass(frozen=True, slots=True)
+class _Wells:
+    """The two wells of a cell that holds `full_ah`: what is in both, and what is in the first (Ah)."""
+
+    full_ah: float
+    held_ah: float
+    first_ah: float
+
+    @classmethod
+    def filled(cls, full_ah: float, charge: float) -> _Wells:
+        """At rest, filled to this share."""
+        return cls(full_ah, charge * full_ah, _FIRST_WELL * charge * full_ah)
+
+    @property
+    def charge(self) -> float:
+        """How full both are, from 0 to 1."""
+        return self.held_ah / self.full_ah
+
+    @property
+    def filling(self) -> float:
+        """How full the first one is, from 0 to 1."""
+        return max(0.0, self.first_ah / (_FIRST_WELL * self.full_ah))
+
+    def after(self, hours: float, current_a: float) -> _Wells:
+        """The wells after a time at constant current, in closed form."""
+        decay = math.exp(-_SEEP_PER_H * hours)
+        ramp = _SEEP_PER_H * hours - 1.0 + decay
+        first_ah = (
+            self.first_ah * decay
+            + (self.held_ah * _SEEP_PER_H * _FIRST_WELL - current_a) * (1.0 - decay) / _SEEP_PER_H
+            - current_a * _FIRST_WELL * ramp / _SEEP_PER_H
+        )
+        held_ah = max(0.0, min(self.held_ah - current_a * hours, self.full_ah))
+        return _Wells(self.full_ah, held_ah, max(0.0, min(first_ah, _FIRST_WELL * self.full_ah, held_ah)))
+
+
+def _block_v(filling: float) -> float:
+    """Open-circuit voltage of a block of cells that are all as full as this."""
+    return 11.35 + 1.5 * filling - 1.6 * math.exp(-filling / _KNEE)
+
+
 class Battery:
     """A battery with its state: `charge` from 0 to 1, `voltage_v` and `current_a` (out is positive)."""
 
     def __init__(self, spec: BatterySpec, charge: float = 1.0) -> None:
         self.spec = spec
-        self._held_ah = charge * spec.charge_ah
-        self._first_ah = _FIRST_WELL * self._held_ah
+        self._wells = _Wells.filled(spec.charge_ah, charge)
+        self._weakest = _Wells.filled(spec.charge_ah * spec.weakest_cell, charge)
         self.current_a = 0.0
         self.voltage_v = self._open_circuit_v() * spec.blocks
 
     @property
     def charge(self) -> float:
         """How full it is, from 0 to 1."""
-        return self._held_ah / self.spec.charge_ah
+        return self._wells.charge
 
     @property
     def at_hand(self) -> float:
         """How full it looks from its terminals, from 0 to 1: after a heavy load less than it holds."""
-        return min(self.charge, self._filling())
+        return min(self.charge, self._wells.filling)
 
     @property
     def charged(self) -> bool:
@@ -107,7 +163,8 @@ class Battery:
             self.current_a = -self._charger_a()
         else:
             self.current_a = self._drawn_a(drain_w)
-        self._move(duration_s / _HOUR_S, self.current_a)
+        self._wells = self._wells.after(duration_s / _HOUR_S, self.current_a)
+        self._weakest = self._weakest.after(duration_s / _HOUR_S, self.current_a)
         if charging:
             self.voltage_v = self._charging_v() * self.spec.blocks
         else:
@@ -129,15 +186,15 @@ class Battery:
             passed_s += duration_s
         return passed_s
 
-    def _filling(self) -> float:
-        return max(0.0, self._first_ah / (_FIRST_WELL * self.spec.charge_ah))
-
     def _open_circuit_v(self) -> float:
-        filling = self._filling()
-        return 11.35 + 1.5 * filling - 1.6 * math.exp(-filling / 0.04)
+        sound, weak = self._wells.filling, self._weakest.filling
+        behind = 1.0 - math.exp(-max(0.0, sound - weak) / _REVERSED_BEHIND)
+        reversed_v = _REVERSED_CELL_V * behind * math.exp(-weak / _KNEE)
+        return ((_CELLS - 1) * _block_v(sound) + _block_v(weak)) / _CELLS - reversed_v
 
     def _resistance_ohm(self) -> float:
-        return self.spec.resistance_ohm * (1.0 + _RESISTANCE_GROWTH * (1.0 - self._filling()))
+        filling = ((_CELLS - 1) * self._wells.filling + self._weakest.filling) / _CELLS
+        return self.spec.resistance_ohm * (1.0 + _RESISTANCE_GROWTH * (1.0 - filling))
 
     def _drawn_a(self, drain_w: float) -> float:
         """Current for a power, from P = (E - I R) I; beyond what it can give, the voltage halves."""
@@ -152,7 +209,7 @@ class Battery:
     def _back_v(self) -> float:
         """What the charger works against: it meets the float voltage just when the battery is full."""
         surplus_v = _FLOAT_V - 12.85
-        return self._open_circuit_v() + surplus_v * self._filling()
+        return self._open_circuit_v() + surplus_v * self._wells.filling
 
     def _charge_resistance_ohm(self) -> float:
         return _CHARGE_RESISTANCE_OHM_AH / self.spec.capacity_ah
@@ -160,16 +217,3 @@ class Battery:
     def _charger_a(self) -> float:
         wanted_a = (_FLOAT_V - self._back_v()) / self._charge_resistance_ohm()
         return max(0.0, min(wanted_a, _BULK_RATE_PER_H * self.spec.capacity_ah))
-
-    def _move(self, hours: float, current_a: float) -> None:
-        """The two wells after a time at constant current, in closed form."""
-        decay = math.exp(-_SEEP_PER_H * hours)
-        ramp = _SEEP_PER_H * hours - 1.0 + decay
-        first_ah = (
-            self._first_ah * decay
-            + (self._held_ah * _SEEP_PER_H * _FIRST_WELL - current_a) * (1.0 - decay) / _SEEP_PER_H
-            - current_a * _FIRST_WELL * ramp / _SEEP_PER_H
-        )
-        full_ah = self.spec.charge_ah
-        self._held_ah = max(0.0, min(self._held_ah - current_a * hours, full_ah))
-        self._first_ah = max(0.0, min(first_ah, _FIRST_WELL * full_ah, self._held_ah))

@@ -118,6 +118,7 @@ async def test_status_on_line_is_a_table_and_exit_status_0(board: StatusBoard) -
         "Output    not reported, load not reported",
         "Battery   13.6 V, charge not reported",
         "Runtime   38 min (at least 24 min, by our model)",
+        "Health    not known yet: no discharge has shown it",
         "Plan      a shutdown takes 2 min 10 s (45 s when forced)",
         "Next      nothing: the rack runs on mains",
         "Ready     yes: all 17 steps are proven, the oldest proof is of 2026-11-20",

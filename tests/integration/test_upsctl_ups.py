@@ -46,6 +46,7 @@ async def ups(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Ups]:
         "ups-panel-test": {"on_battery": False},
         "ups-cycle": {"confirmed": True},
         "ups-cancel": {"confirmed": True},
+        "ups-new-battery": {"forgotten": True},
     }
     made = Ups(answers, [])
 
@@ -76,6 +77,10 @@ async def ups(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Ups]:
             "outlets off in 120 s, on again 2 min later; the UPS shows it. Call it off with: upsctl ups cancel\n",
         ),
         (("cancel",), "nothing is scheduled any more\n"),
+        (
+            ("new-battery", "--yes"),
+            "what was learned of the old battery is forgotten; the new one is counted on carefully at first\n",
+        ),
     ],
 )
 @pytest.mark.usefixtures("ups")

@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING, Any
 
 from hardware_sim.memory_rack import MASTER, MemoryHost, memory_rack
 from upsd.domain.power import Reading
+from upsd.files import lines_of
 from upsd.power import PowerRules
 from upsd.shutdown.conductor import Conductor
-from upsd.shutdown.files import lines_of
 from upsd.shutdown.journal import FileJournal
 from upsd.shutdown.outages import file_outage
 from upsd.shutdown.plan import ClusterShape, HostShape, RackShape, StorageShape
@@ -27,7 +27,9 @@ from upsd.shutdown.records import gather, is_over, records_in, replay, replay_lo
 from upsd.shutdown.steps import Rack, RemoteMachine, performers
 from upsd.shutdown.trigger import TriggerRules
 from upsd.supervisor import Supervisor, SupervisorRules
-from upsd.ups.battery import BatteryFacts
+from upsd.ups.battery.facts import BatteryFacts
+from upsd.ups.battery.history import BatteryHistory
+from upsd.ups.battery.watch import BatteryWatch
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -217,7 +219,10 @@ async def _follow(scene: Scene, journal: FileJournal, life: _Life, until: Callab
             watts={MASTER: 25.0, NAS: 18.0, **dict.fromkeys(WORKERS, 7.0)},
         ),
         conductor,
-        facts=lambda _: BatteryFacts(12.0, 7.0, 0.7, 0.8, 10.0),
+        facts=lambda _: BatteryFacts(12.0, 24.0, 1.0, 0.8, 10.0),
+        battery=BatteryWatch(
+            BatteryHistory(), now=loop.time(), today=_date, keep=lambda _: None, emit=scene.events.append
+        ),
         emit=scene.events.append,
         unfinished=replay(lines),
         lost_at=replay_lost_at(lines, scene.boot_id),

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import json
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from hardware_sim.memory_rack import MASTER
@@ -19,7 +20,9 @@ from upsd.shutdown.steps import Rack, RemoteMachine, performers, rehearsers
 from upsd.shutdown.trigger import TriggerRules
 from upsd.shutdown.workloads import WorkloadMemory
 from upsd.supervisor import Supervisor, SupervisorRules
-from upsd.ups.battery import BatteryFacts
+from upsd.ups.battery.facts import BatteryFacts
+from upsd.ups.battery.history import BatteryHistory
+from upsd.ups.battery.watch import BatteryWatch
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
@@ -34,6 +37,7 @@ WORKERS = ("pi4-a", "pi4-b", "pi3")
 WORKER_W = 7.0
 MASTER_W = 25.0
 AN_HOUR_S = 3600.0
+_MIDNIGHT = datetime(2025, 11, 23, tzinfo=UTC)
 
 
 class Notes:
@@ -60,8 +64,11 @@ class Outage:
     boot_id: str = "boot"
     shedding: tuple[ShedGroup, ...] = ()
     armed: bool = True
+    facts: BatteryFacts = field(default_factory=lambda: BatteryFacts(12.0, 7.0, 0.7, 0.8, 10.0))
     learn: Callable[[PlanPurpose, StepProgress], None] = lambda _purpose, _progress: None
     events: list[Event] = field(default_factory=list)
+    known: BatteryHistory = field(default_factory=BatteryHistory)
+    kept: list[BatteryHistory] = field(default_factory=list)
     journal: Notes = field(default_factory=Notes)
 
     def __post_init__(self) -> None:
@@ -116,7 +123,14 @@ class Outage:
                 shedding=self.shedding,
             ),
             self.conductor,
-            facts=lambda _: BatteryFacts(12.0, 7.0, 0.7, 0.8, 10.0),
+            facts=lambda _: self.facts,
+            battery=BatteryWatch(
+                self.known,
+                now=asyncio.get_running_loop().time(),
+                today=lambda: f"{_MIDNIGHT + timedelta(seconds=asyncio.get_running_loop().time()):%Y-%m-%dT%H:%M:%SZ}",
+                keep=self.kept.append,
+                emit=self.events.append,
+            ),
             emit=self.events.append,
             unfinished=self.unfinished,
             lost_at=self.lost_at,
@@ -146,6 +160,8 @@ class Outage:
             boot_id=boot_id,
             shedding=self.shedding,
             journal=self.journal,
+            facts=self.facts,
+            known=self.kept[-1] if self.kept else self.known,
         )
 
     def names(self) -> list[str]:

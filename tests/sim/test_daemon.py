@@ -75,7 +75,7 @@ async def test_a_damaged_journal_is_told_to_everybody(tmp_path: Path) -> None:
     assert daemon._unfinished
     assert daemon._unfinished.outage == "o1"
     with daemon.board.subscribe() as heard:
-        await daemon._take_up_journal()
+        await daemon._filing.take_up(daemon._conductor.recorder)
         await daemon._conductor.close()
         told = [document for topic, document in iter(lambda: heard.take(0.0) or ("end", {}), ("end", {}))]
     (event,) = (document for document in told if document.get("event_type") == "journal_damaged")
@@ -94,7 +94,7 @@ async def test_an_outage_that_was_over_when_the_daemon_was_killed_is_filed_at_it
     (tmp_path / "journal.jsonl").write_text(f"{json.dumps(lost)}\n")
     daemon = Daemon(load_settings(tmp_path / "upsd.toml", {"UPSD_CONTROL__SOCKET": str(tmp_path / "control.sock")}))
     with daemon.board.subscribe() as heard:
-        await daemon._take_up_journal()
+        await daemon._filing.take_up(daemon._conductor.recorder)
         told = [document for topic, document in iter(lambda: heard.take(0.0) or ("end", {}), ("end", {}))]
     (event,) = (document for document in told if document.get("event_type") == "outage_report_written")
     path = tmp_path / "outages" / "20260114T031000Z.md"

@@ -143,7 +143,7 @@ async def test_disarming_wants_to_be_meant(tmp_path: Path) -> None:
 
 async def test_an_arming_that_can_t_be_written_counts_until_the_next_restart_and_says_so(tmp_path: Path) -> None:
     """A disk that fails must not keep the rack from being saved; what can't be taken away stays."""
-    (tmp_path / "armed.new").mkdir()
+    (tmp_path / "armed.json.new").mkdir()
 
     async def work(rack: Rack) -> None:
         await rack.act("arm", unproven=True)

@@ -104,6 +104,9 @@ def test_nothing_is_started_below_the_floor() -> None:
         world = MemoryWorld(workers=WORKERS)
         before = await outage_to_its_end(world)
         before.trigger = replace(before.trigger, margin_s=160.0)
+        (*_, known) = before.kept
+        assert known.charge
+        before.kept.append(replace(known, charge=replace(known.charge, unsure=0.2)))
         after = before.next_run("next boot")
         world.device.battery.step(AN_HOUR_S, drain_w=40.0)
         async with living(after):
@@ -115,7 +118,7 @@ def test_nothing_is_started_below_the_floor() -> None:
             await world.until(lambda: "mount" in world.rack.did(), 24 * AN_HOUR_S)
             assert after.supervisor.battery_level(asyncio.get_running_loop().time()).enough
             assert "battery_below_floor" not in after.names()
-            assert asyncio.get_running_loop().time() - began > AN_HOUR_S
+            assert asyncio.get_running_loop().time() - began > 600
             assert await world.until(lambda: "recovery_finished" in after.names(), AN_HOUR_S)
         assert_as_before(world)
 
@@ -138,7 +141,7 @@ def test_an_outage_in_the_recovery_is_just_another_outage(step: str, times: int,
         for number in range(times):
             outage = outage.next_run(f"boot {number}")
             async with living(outage):
-                assert await world.until(at_step(outage, step), AN_HOUR_S)
+                assert await world.until(at_step(outage, step), 2 * AN_HOUR_S)
                 world.device.cut_mains()
                 await asyncio.sleep(5)
                 if not restarted:
@@ -149,7 +152,7 @@ def test_an_outage_in_the_recovery_is_just_another_outage(step: str, times: int,
                     await power_gone_and_back(world)
         last = outage.next_run("last boot")
         async with living(last):
-            assert await world.until(lambda: "recovery_finished" in last.names(), AN_HOUR_S)
+            assert await world.until(lambda: "recovery_finished" in last.names(), 2 * AN_HOUR_S)
         assert_as_before(world)
         assert last.next_run("last boot").unfinished is None
 

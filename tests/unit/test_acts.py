@@ -8,7 +8,8 @@ import pwd
 
 import pytest
 
-from upsd.acts import may_act
+from upsd.acts import battery_acts, may_act
+from upsd.control import ActError
 
 NOBODY = pwd.getpwnam("nobody")
 NO_SUCH_USER = 3_999_999_999
@@ -39,3 +40,14 @@ def test_others_may_not() -> None:
 def test_what_does_not_exist_allows_nobody_anything(uid: int, group: str) -> None:
     """A misspelt group is no way in."""
     assert "there is no user" in str(may_act(uid, group))
+
+
+async def test_what_was_learned_of_the_battery_is_forgotten_only_if_that_is_meant() -> None:
+    """Without --yes nothing is done."""
+    forgotten: list[None] = []
+    act = battery_acts(lambda: forgotten.append(None))["ups-new-battery"]
+    with pytest.raises(ActError, match="--yes"):
+        await act({"act": "ups-new-battery"})
+    assert forgotten == []
+    assert await act({"act": "ups-new-battery", "yes": True}) == {"forgotten": True}
+    assert forgotten == [None]

@@ -17,8 +17,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from upsd.files import lines_of
 from upsd.shutdown import journal as journal_module
-from upsd.shutdown.files import lines_of
 from upsd.shutdown.journal import FileJournal, JournalError
 from upsd.shutdown.records import Unfinished, gather, replay
 

@@ -15,8 +15,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from upsd.files import lines_of
 from upsd.shutdown import journal as journal_module
-from upsd.shutdown.files import lines_of
 from upsd.shutdown.journal import FileJournal, JournalError
 from upsd.shutdown.outages import KEPT, UnknownOutageError, file_outage, list_outages, show_outage
 from upsd.shutdown.records import Contents, gather, replay, replay_lost_at

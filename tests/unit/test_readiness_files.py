@@ -88,7 +88,7 @@ def test_a_disk_without_room_leaves_what_was_there(tmp_path: Path, monkeypatch: 
     def full(*_: object, **__: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("upsd.shutdown.readiness_files.json.dump", full)
+    monkeypatch.setattr("upsd.files.os.write", full)
     with pytest.raises(OSError, match="No space"):
         save_ledger(tmp_path, Ledger())
     with pytest.raises(OSError, match="No space"):

@@ -106,3 +106,27 @@ def test_two_blocks_in_series_have_twice_the_voltage_and_last_twice_as_long() ->
     two.step(600.0, 160.0)
     assert two.voltage_v == pytest.approx(2 * one.voltage_v)
     assert two.charge == pytest.approx(one.charge)
+
+
+def test_a_weak_cell_breaks_down_early_and_takes_two_volts_with_it() -> None:
+    """The flag comes when the weak cell is empty, while the others still hold half of their charge."""
+    weak = BatterySpec(weakest_cell=0.6)
+    assert 0.4 < seconds_to(LOW_V, 70, weak) / seconds_to(LOW_V, 70) < 0.65
+
+    battery, seen = Battery(weak), list[float]()
+    while not seen or seen[-1] > CUT_OFF_V:
+        battery.step(1.0, Inverter().drain_w(70))
+        seen.append(battery.voltage_v)
+    before = round(0.85 * len(seen))
+    assert seen[0] - seen[before] < 1.3
+    assert seen[before] - seen[-1] > 1.4
+    assert battery.charge > 0.4
+
+
+def test_a_weak_cell_hardly_shows_before_it_breaks_down() -> None:
+    """Its battery looks like a sound one for a third of the time that it lasts."""
+    sound, weak = Battery(BatterySpec()), Battery(BatterySpec(weakest_cell=0.6))
+    for _ in range(300):
+        sound.step(1.0, Inverter().drain_w(70))
+        weak.step(1.0, Inverter().drain_w(70))
+    assert weak.voltage_v == pytest.approx(sound.voltage_v, abs=0.15)

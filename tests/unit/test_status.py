@@ -155,7 +155,7 @@ def test_the_state_says_how_long_the_battery_lasts_and_what_the_plan_needs() -> 
         power=PowerState.ON_BATTERY,
         reading=ON_BATTERY,
         on_battery_s=12.34,
-        runtime=RuntimeEstimate(2280.0, 1440.0, 3000.0, "model"),
+        runtime=RuntimeEstimate(2280.0, 1440.0, 3000.0, "model", model_s=2280.0),
         plan_expected_s=130.0,
         plan_minimum_s=45.0,
         plan_evidence=Evidence(14, 17, 3, "2026-11-20"),
@@ -166,7 +166,14 @@ def test_the_state_says_how_long_the_battery_lasts_and_what_the_plan_needs() -> 
     document = state_document(snapshot, at=AT, now=100.0)
     assert document["schema"] == 1
     assert document["on_battery_s"] == 12.3
-    assert document["runtime"] == {"expected_s": 2280.0, "low_s": 1440.0, "high_s": 3000.0, "source": "model"}
+    assert document["runtime"] == {
+        "expected_s": 2280.0,
+        "low_s": 1440.0,
+        "high_s": 3000.0,
+        "source": "model",
+        "model_s": 2280.0,
+        "ups_s": None,
+    }
     assert document["plan"] == {
         "expected_s": 130.0,
         "minimum_s": 45.0,

@@ -70,7 +70,7 @@ def test_a_key_of_a_later_version_is_no_error(tmp_path: Path) -> None:
 def test_a_disk_that_takes_nothing_keeps_the_older_file(tmp_path: Path) -> None:
     """And leaves no part of a new one."""
     save(tmp_path, PROFILE)
-    (tmp_path / PROFILE_FILE).with_suffix(".new").mkdir()
+    (tmp_path / f"{PROFILE_FILE}.new").mkdir()
     with pytest.raises(OSError, match="directory"):
         save(tmp_path, replace(PROFILE, packet_pause_s=0.0))
     assert load_profile(tmp_path) == PROFILE

@@ -15,7 +15,7 @@ from upsd.shutdown.budget import critical_path_s, describe
 from upsd.shutdown.durations import learned
 from upsd.shutdown.learner import DurationsError, load
 from upsd.shutdown.plan import shutdown_plan
-from upsd.ups.battery import full_runtime_s
+from upsd.ups.battery.watch import full_runtime
 
 if TYPE_CHECKING:
     from upsd.domain.plan import Plan
@@ -35,7 +35,7 @@ def run(path: str) -> int:
         print(f"{path}: not on this machine: {sentence}", file=sys.stderr)
     plan = _plan(settings)
     watts = sum(machine.watts for machine in settings.machines)
-    runtime = full_runtime_s(battery_facts(settings, None), watts)
+    runtime = full_runtime(battery_facts(settings, None), watts)
     usable_s = runtime.low_s - settings.battery.reserve - settings.shutdown.margin
     print(f"{path} is valid. This is the plan that would run:\n")
     print("\n".join(describe(plan)))

@@ -227,6 +227,24 @@ def _add_ups(add_parser: Callable[..., argparse.ArgumentParser], common: argpars
     )
     cycle.add_argument("--yes", action="store_true", help="you mean it; without it nothing is done")
     add("cancel", "Call a scheduled outlet cycle off, while the outlets are still on.", "sudo upsctl ups cancel")
+    calibrate = add(
+        "calibrate",
+        "Discharge the charged battery to a safe point, so that upsd learns what it gives: you pull the plug of the"
+        " UPS, and are told when to put it back. If you don't, it is an outage like any other.",
+        "sudo upsctl ups calibrate --yes",
+        exits=(
+            "0   done",
+            "1   refused, with the reason; or the plug was not pulled, or not put back before the shutdown started",
+            "3   no upsd answers",
+        ),
+    )
+    calibrate.add_argument("--yes", action="store_true", help="you mean it; without it nothing is done")
+    new_battery = add(
+        "new-battery",
+        "Say that the battery was replaced: what was learned of the old one is forgotten.",
+        "sudo upsctl ups new-battery --yes",
+    )
+    new_battery.add_argument("--yes", action="store_true", help="you mean it; without it nothing is done")
     bench = add(
         "bench",
         "Find out, step by step and asking before each, what this UPS really does; upsd must be stopped.",

@@ -39,6 +39,7 @@ def status_lines(state: dict[str, Any], shutdown: dict[str, Any], paint: Paint) 
         *_row("Output", f"{_line(state, 'output')}, load {_reported(state, 'ups.load', '%')}"),
         *_row("Battery", _battery(state)),
         *_row("Runtime", _runtime(state["runtime"])),
+        *_row("Health", _health(state["battery"])),
         *_row("Plan", _plan(state["plan"])),
         *_row("Next", _next(state, shutdown)),
         *_ready(state.get("readiness"), paint),
@@ -97,7 +98,17 @@ def _runtime(runtime: dict[str, Any] | None) -> str:
     if runtime is None:
         return "not known before the first reading"
     source = SOURCES.get(runtime["source"], plain(runtime["source"]))
-    return f"{duration(runtime['expected_s'])} (at least {duration(runtime['low_s'])}, {source})"
+    told = "" if runtime["ups_s"] is None else f"; the UPS says {duration(runtime['ups_s'])}"
+    return f"{duration(runtime['expected_s'])} (at least {duration(runtime['low_s'])}, {source}{told})"
+
+
+def _health(battery: dict[str, Any]) -> str:
+    percent, replace_by = battery["health_percent"], battery["replace_by"]
+    due = "" if replace_by is None else f"replace the battery by {plain(replace_by)}"
+    if percent is None:
+        return due or "not known yet: no discharge has shown it"
+    known = f"{percent:.0f} % of a new battery on {plain(battery['health_at'])}"
+    return ", ".join(part for part in (f"{known} ({plain(battery['health_known_by'])})", due) if part)
 
 
 def _plan(plan: dict[str, Any] | None) -> str:

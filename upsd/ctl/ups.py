@@ -38,6 +38,14 @@ def run(options: Namespace, socket: str) -> int:
             confirmed = client.act(socket, "ups-cancel", SLOW_ANSWER_S)["confirmed"]
             print("nothing is scheduled any more" if confirmed else "the UPS took the command, and still shows one")
             return OK if confirmed else FAILED
+        case "calibrate":
+            from upsd.ctl.calibrate import run as calibrate  # noqa: PLC0415 - the others do without
+
+            return calibrate(socket, yes=options.yes)
+        case "new-battery":
+            client.act(socket, "ups-new-battery", SLOW_ANSWER_S, yes=options.yes)
+            print("what was learned of the old battery is forgotten; the new one is counted on carefully at first")
+            return OK
     from upsd.ctl.ups_bench import run as bench  # noqa: PLC0415 - it takes ten times as long as the others
 
     return bench(options.config)

@@ -131,13 +131,33 @@ class Event:
 
 
 @dataclass(frozen=True, slots=True)
+class HealthPoint:
+    """What the battery gave on a date (ISO 8601), in percent of what a new one gives, and how that is known."""
+
+    date: str
+    percent: float
+    known_by: str
+
+
+@dataclass(frozen=True, slots=True)
+class BatteryHealth:
+    """The newest point, if there is one, and by which date the battery should be replaced, if that can be told."""
+
+    point: HealthPoint | None
+    replace_by: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class RuntimeEstimate:
     """How long the battery still carries the present load, in seconds, with its uncertainty.
 
     `low_s` is what a plan may count on; `source` is `model` (ours) or `ups` (its own figure was lower).
+    `model_s` is what our model expects, `ups_s` what the UPS says.
     """
 
     expected_s: float
     low_s: float
     high_s: float
     source: str
+    model_s: float | None = None
+    ups_s: float | None = None

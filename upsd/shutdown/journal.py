@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
-from upsd.shutdown.files import append_lines, lines_of, sync_directory, write_whole
+from upsd.files import append_lines, lines_of, sync_directory, write_whole
 from upsd.shutdown.records import Contents, Unfinished, gather, next_number, replay, replay_lost_at
 
 if TYPE_CHECKING:

@@ -6,11 +6,11 @@ It is written by a thread, after a plan has ended and before the master is power
 from __future__ import annotations
 
 import asyncio
-import os
 from typing import TYPE_CHECKING, Final
 
 import structlog
 
+from upsd.files import write_whole
 from upsd.shutdown.durations import from_text, learned, observe, observe_step, to_text
 
 if TYPE_CHECKING:
@@ -81,7 +81,7 @@ class Learner:
         self._dirty = self._writing is not None
         if self._writing is None:
             loop = asyncio.get_running_loop()
-            self._writing = loop.run_in_executor(None, _write, self._directory / FILE, self.durations)
+            self._writing = loop.run_in_executor(None, write_whole, self._directory / FILE, to_text(self.durations))
             self._writing.add_done_callback(self._written)
 
     def _written(self, writing: asyncio.Future[None]) -> None:
@@ -124,13 +124,3 @@ def _put_aside(path: Path) -> str:
     except OSError as error:
         return f"; it can't be put aside ({error.strerror}): remove it"
     return f"; it is kept as {aside.name}: remove that when you have looked at it"
-
-
-def _write(path: Path, durations: Durations) -> None:
-    """Put them in place of the file; whoever reads sees the old or the new one, never a part."""
-    fresh = path.with_suffix(".new")
-    with fresh.open("w", encoding="utf-8") as file:
-        file.write(to_text(durations))
-        file.flush()
-        os.fsync(file.fileno())
-    fresh.replace(path)

@@ -10,7 +10,7 @@ import contextlib
 import json
 from typing import TYPE_CHECKING, Any
 
-from upsd.shutdown.files import sync_directory, write_whole
+from upsd.files import sync_directory, write_whole
 from upsd.shutdown.records import is_over, records_in
 from upsd.shutdown.report import is_name, is_worth_a_report, make_report
 from upsd.shutdown.report_text import markdown

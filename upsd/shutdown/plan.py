@@ -70,7 +70,7 @@ class RecoveryShape:
 
     boot_s: float = 60.0
     boot_limit_s: float = 300.0
-    battery_limit_s: float = 4 * 3600.0
+    battery_limit_s: float = 3600.0
     workloads_limit_s: float = 300.0
 
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
+from upsd.files import sync_directory, write_whole
 from upsd.shutdown.ledger import Ledger, from_document, to_document
 
 if TYPE_CHECKING:
@@ -73,23 +73,8 @@ def save_arming(directory: Path, arming: Arming | None) -> None:
         _save(path, asdict(arming))
         return
     path.unlink(missing_ok=True)
-    _sync_directory(directory)
+    sync_directory(directory)
 
 
 def _save(path: Path, document: dict[str, Any]) -> None:
-    fresh = path.with_suffix(".new")
-    with fresh.open("w", encoding="utf-8") as file:
-        json.dump(document, file, indent=1)
-        file.write("\n")
-        file.flush()
-        os.fsync(file.fileno())
-    fresh.replace(path)
-    _sync_directory(path.parent)
-
-
-def _sync_directory(path: Path) -> None:
-    directory = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(directory)
-    finally:
-        os.close(directory)
+    write_whole(path, json.dumps(document, indent=1) + "\n")

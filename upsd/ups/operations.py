@@ -8,7 +8,7 @@ import math
 from typing import TYPE_CHECKING, Final
 
 from upsd.domain.power import Event, Severity
-from upsd.ups import battery_test
+from upsd.ups import battery_test, calibration
 from upsd.ups.errors import Fault, UpsError
 
 if TYPE_CHECKING:
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from upsd.domain.power import Reading, Scalar
     from upsd.ups.battery_test import BatteryTestResult
+    from upsd.ups.calibration import CalibrationLimits
     from upsd.ups.dialect import Dialect
     from upsd.ups.driver import UpsDriver
     from upsd.ups.exchange import Ask
@@ -82,6 +83,17 @@ class UpsOperations:
                 )
             )
             return result
+
+    async def begin_calibration(self, starts_in_s: Callable[[], float | None]) -> CalibrationLimits:
+        """Until where an operator may discharge the battery now; `starts_in_s` is for `calibration.why_not_now`.
+
+        Raises:
+            UpsError: it is not safe now.
+        """
+        async with self._alone():
+            _refuse_if(calibration.why_not_now(await self._reading(), starts_in_s()))
+            self._emit(Event("calibration_began", Severity.WARNING))
+            return calibration.limits(self._nominal_v())
 
     async def test_panel(self) -> Reading:
         """Have the lamps tested; how the UPS is then.

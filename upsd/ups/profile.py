@@ -6,12 +6,11 @@ believe what is likely. A profile holds for the model and firmware that it was m
 
 from __future__ import annotations
 
-import contextlib
 import json
-import os
 from dataclasses import asdict, dataclass, fields, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from upsd.files import write_whole
 from upsd.ups.errors import Fault, UpsError
 from upsd.ups.selection import Known
 
@@ -109,18 +108,7 @@ def save(directory: Path, record: DeviceProfile | Known) -> None:
         OSError: it can't be written.
     """
     path = directory / (KNOWN_FILE if isinstance(record, Known) else PROFILE_FILE)
-    fresh = path.with_suffix(".new")
-    try:
-        with fresh.open("w", encoding="utf-8") as file:
-            json.dump(asdict(record), file, indent=2)
-            file.write("\n")
-            file.flush()
-            os.fsync(file.fileno())
-        fresh.replace(path)
-    except OSError:
-        with contextlib.suppress(OSError):
-            fresh.unlink(missing_ok=True)
-        raise
+    write_whole(path, json.dumps(asdict(record), indent=2) + "\n")
 
 
 def _load(path: Path, kind: type[_Record]) -> _Record | None:

@@ -1,0 +1,85 @@
+"""What is believed of some numbers that nobody can see: their means and how sure they are (a Kalman filter). Pure."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+Vector = tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Belief:
+    """A normal distribution: means, and covariances as rows."""
+
+    mean: Vector
+    covariance: tuple[Vector, ...]
+
+    @classmethod
+    def independent(cls, mean: Sequence[float], deviations: Sequence[float]) -> Belief:
+        """Numbers that have nothing to do with each other."""
+        size = range(len(mean))
+        rows = tuple(tuple(deviations[row] ** 2 if row == column else 0.0 for column in size) for row in size)
+        return cls(tuple(mean), rows)
+
+    def variance(self, direction: Vector) -> float:
+        """How unsure a weighted sum of the numbers is."""
+        return sum(map(_times, direction, self.along(direction)))
+
+    def along(self, direction: Vector) -> Vector:
+        """How each of the numbers goes with a weighted sum of them."""
+        return tuple(sum(map(_times, row, direction)) for row in self.covariance)
+
+    def told(self, direction: Vector, surprise: float, deviation: float) -> Belief:
+        """After a weighted sum of the numbers was measured, `surprise` above what was believed."""
+        along = self.along(direction)
+        total = sum(map(_times, direction, along)) + deviation**2
+        gain = [value / total for value in along]
+        return Belief(
+            tuple(mean + part * surprise for mean, part in zip(self.mean, gain, strict=True)),
+            tuple(
+                tuple(value - part * other for value, other in zip(row, along, strict=True))
+                for row, part in zip(self.covariance, gain, strict=True)
+            ),
+        )
+
+    def vaguer(self, deviations: Sequence[float]) -> Belief:
+        """The same, less sure."""
+        return Belief(
+            self.mean,
+            tuple(
+                tuple(value + (deviations[row] ** 2 if row == column else 0.0) for column, value in enumerate(values))
+                for row, values in enumerate(self.covariance)
+            ),
+        )
+
+    def with_number(self, index: int, mean: float, deviation: float) -> Belief:
+        """The same with one of the numbers known anew, whatever it had to do with the others."""
+        size = range(len(self.mean))
+        return Belief(
+            tuple(mean if row == index else self.mean[row] for row in size),
+            tuple(
+                tuple(
+                    self.covariance[row][column]
+                    if index not in (row, column)
+                    else (deviation**2 if row == column else 0.0)
+                    for column in size
+                )
+                for row in size
+            ),
+        )
+
+    def toward(self, direction: Vector, deviations: float) -> Vector:
+        """The likeliest numbers whose weighted sum is this many standard deviations above the mean."""
+        spread = math.sqrt(max(1e-12, self.variance(direction)))
+        return tuple(
+            mean + deviations * part / spread for mean, part in zip(self.mean, self.along(direction), strict=True)
+        )
+
+
+def _times(one: float, other: float) -> float:
+    return one * other
