@@ -106,7 +106,7 @@ def test_nothing_is_started_below_the_floor() -> None:
         before.trigger = replace(before.trigger, margin_s=160.0)
         (*_, known) = before.kept
         assert known.charge
-        before.kept.append(replace(known, charge=replace(known.charge, unsure=0.2)))
+        before.kept.append(replace(known, charge=replace(known.charge, unsure=0.22)))
         after = before.next_run("next boot")
         world.device.battery.step(AN_HOUR_S, drain_w=40.0)
         async with living(after):

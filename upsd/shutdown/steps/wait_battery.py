@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from upsd.shutdown.engine import StepContext
     from upsd.shutdown.floor import BatteryLevel
 
-_POLL_S = 30.0
+_POLL_S = 60.0
 _FULL_IN_A_ROW = 2
 
 

@@ -16,7 +16,10 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Final
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 HOUR_S: Final = 3600.0
 FULL_BLOCK_V: Final = 12.85
@@ -35,7 +38,8 @@ _CELL_V: Final = 2.0
 _REVERSAL: Final = 0.05
 _ALMOST_EMPTY: Final = 0.97
 _EMPTIER_THAN_EMPTY: Final = 1.2
-_HALVINGS: Final = 14
+_TRIES: Final = 12
+_EXACT: Final = 1e-5
 
 CAPACITY, RESISTANCE, FULL_V, SLOPE, KNEE, QUICK, SLOW, GROWTH, LOW_V, START = range(10)
 TRAITS: Final = 10
@@ -144,31 +148,41 @@ class Block:
         current_a = 2.0 * power_w / (now_v + self.low_v)
         # The lag that is there may level out meanwhile, and add to what can be drawn.
         left_ah = (end - now) * self.capacity_ah + self.quick * use.quick_ah + self.slow * use.slow_ah
-        short, long = 0.0, left_ah / current_a * HOUR_S
-        for _ in range(_HALVINGS):
-            middle = (short + long) / 2
-            if self.exhaustion(use.after(middle, current_a)) < end:
-                short = middle
-            else:
-                long = middle
-        return short
+        return _crossing(
+            lambda seconds: end - self.exhaustion(use.after(seconds, current_a)), left_ah / current_a * HOUR_S
+        )
 
     def exhaustion_when_low(self, current_a: float) -> float:
         """How exhausted it is at this current when the UPS says that it is low."""
-        low, high = 0.0, _EMPTIER_THAN_EMPTY
-        for _ in range(_HALVINGS):
-            middle = (low + high) / 2
-            if self.voltage(middle, current_a) > self.low_v:
-                low = middle
-            else:
-                high = middle
-        return low
+        return _crossing(lambda exhaustion: self.voltage(exhaustion, current_a) - self.low_v, _EMPTIER_THAN_EMPTY)
 
     def _mean(self, exhaustion: float) -> float:
         return (1 - _ONE_CELL) * exhaustion + _ONE_CELL * min(exhaustion / self.weakest, 1.1)
 
     def _logarithm(self, exhaustion: float) -> float:
         return (1 - _ONE_CELL) * _log_left(exhaustion) + _ONE_CELL * _log_left(exhaustion / self.weakest)
+
+
+def _crossing(function: Callable[[float], float], longest: float) -> float:
+    """Where a function that falls from above 0 reaches it, at `longest` at the latest (false position, Illinois)."""
+    low, high = 0.0, longest
+    above, below = function(low), function(high)
+    if above <= 0.0:
+        return 0.0
+    if below >= 0.0:
+        return longest
+    middle, moved = 0.0, 0.0
+    for _ in range(_TRIES):
+        middle = (low * below - high * above) / (below - above)
+        value = function(middle)
+        if abs(value) < _EXACT:
+            break
+        if value > 0.0:
+            low, above, below = middle, value, below / 2 if moved > 0.0 else below
+        else:
+            high, below, above = middle, value, above / 2 if moved < 0.0 else above
+        moved = value
+    return middle
 
 
 def _log_left(exhaustion: float) -> float:
