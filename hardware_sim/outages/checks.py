@@ -70,7 +70,8 @@ def _deaf(run: Run, loss: Loss) -> bool:
         for fault in scenario.faults
     )
     died = any(victim == name and at <= loss.at for at, victim in scenario.deaths)
-    return hindered or died or bool(spec.deaf) or spec.reboots
+    came_late = any(began < act.at < loss.at and act.what == f"{name} on" for act in run.world.acts)
+    return hindered or died or came_late or bool(spec.deaf) or spec.reboots
 
 
 def _shutdown_began(run: Run, before: float) -> float:
@@ -165,7 +166,7 @@ def _left_behind(run: Run) -> Iterator[str]:
     """Nothing stays off, cordoned, unmounted or not started once the mains is back and the battery charged."""
     world = run.world
     if run.quiet:
-        anywhere = len(run.scenario.cordoned) < len(world.cluster.node_by_name)
+        anywhere = len(run.scenario.cordoned) < len(world.cluster.node_by_name) and not run.scenario.deaths
         if anywhere and run.pods_after != world.pods_before:
             yield f"of {dict(world.pods_before)} pods only {dict(run.pods_after)} came back"
         return

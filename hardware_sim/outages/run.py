@@ -80,7 +80,6 @@ class Run:
         self.disk = Disk(self.directory)
         self.world.on_machine.append(self._machine_did)
         self.world.before_act = self._explain
-        self._mount_due = False
         self._crashes = [crash for crash in self.scenario.crashes if crash.asked is not None]
         self._tasks: set[asyncio.Task[None]] = set()
         self._life: asyncio.Task[None] | None = None
@@ -204,7 +203,9 @@ class Run:
 
     def _machine_did(self, machine: Machine, what: str) -> None:
         world = self.world
-        if what == MachineState.ON.value and machine in {world.master, world.nas} and self._mount_due:
+        if what == MachineState.ON.value and machine is world.nas:
+            world.storage.flushed = True  # it remembers nothing that is not on its disks
+        if what == MachineState.ON.value and machine in {world.master, world.nas} and world.storage.mount_due:
             self._mount_at_boot()
         if machine is not world.master:
             return
@@ -214,14 +215,14 @@ class Run:
         elif what in {MachineState.STOPPING.value, "cut"}:
             if what == "cut":
                 self.disk.lose_power()
-            world.storage.mounted, self._mount_due = False, True
+            world.storage.mounted, world.storage.mount_due = False, True
             if self._life:
                 self._life.cancel()
 
     def _mount_at_boot(self) -> None:
         """What the mount unit of the master does when both are there, once for each boot."""
         if self.world.master.answers and self.world.nas.answers:
-            self.world.storage.mounted, self.world.storage.flushed, self._mount_due = True, False, False
+            self.world.storage.mounted_at_boot()
 
     def _explain(self, kind: str, target: str) -> None:
         """Look whether the journal says, and will after a power cut, what is about to be done."""

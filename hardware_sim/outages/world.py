@@ -190,6 +190,12 @@ class Nas:
         self.faults = Faults()
         self.mounted = True
         self.flushed = False
+        self.mount_due = False
+        """Whether the master's mount unit still waits for the NAS since the boot."""
+
+    def mounted_at_boot(self) -> None:
+        """The mount unit has found it."""
+        self.mounted, self.flushed, self.mount_due = True, False, False
 
     async def flush(self) -> None:
         """Write everything out."""
@@ -202,7 +208,7 @@ class Nas:
         """Unmount it, which writes out what is cached on the master."""
         await self.faults.meet("unmount")
         self._world.before_act("unmount", NAS)
-        self.mounted = False
+        self.mounted = self.mount_due = False
         self._world.did("unmount")
 
     async def is_mounted(self) -> bool:

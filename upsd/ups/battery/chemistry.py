@@ -39,7 +39,8 @@ _REVERSAL: Final = 0.05
 _ALMOST_EMPTY: Final = 0.97
 _EMPTIER_THAN_EMPTY: Final = 1.2
 _TRIES: Final = 12
-_EXACT: Final = 1e-5
+_EXACT: Final = 1e-4
+_EXACT_V: Final = 1e-3
 
 CAPACITY, RESISTANCE, FULL_V, SLOPE, KNEE, QUICK, SLOW, GROWTH, LOW_V, START = range(10)
 TRAITS: Final = 10
@@ -148,13 +149,14 @@ class Block:
         current_a = 2.0 * power_w / (now_v + self.low_v)
         # The lag that is there may level out meanwhile, and add to what can be drawn.
         left_ah = (end - now) * self.capacity_ah + self.quick * use.quick_ah + self.slow * use.slow_ah
-        return _crossing(
-            lambda seconds: end - self.exhaustion(use.after(seconds, current_a)), left_ah / current_a * HOUR_S
-        )
+        longest_s = left_ah / current_a * HOUR_S
+        return _crossing(lambda seconds: end - self.exhaustion(use.after(seconds, current_a)), longest_s, _EXACT)
 
     def exhaustion_when_low(self, current_a: float) -> float:
         """How exhausted it is at this current when the UPS says that it is low."""
-        return _crossing(lambda exhaustion: self.voltage(exhaustion, current_a) - self.low_v, _EMPTIER_THAN_EMPTY)
+        return _crossing(
+            lambda exhaustion: self.voltage(exhaustion, current_a) - self.low_v, _EMPTIER_THAN_EMPTY, _EXACT_V
+        )
 
     def _mean(self, exhaustion: float) -> float:
         return (1 - _ONE_CELL) * exhaustion + _ONE_CELL * min(exhaustion / self.weakest, 1.1)
@@ -163,8 +165,8 @@ class Block:
         return (1 - _ONE_CELL) * _log_left(exhaustion) + _ONE_CELL * _log_left(exhaustion / self.weakest)
 
 
-def _crossing(function: Callable[[float], float], longest: float) -> float:
-    """Where a function that falls from above 0 reaches it, at `longest` at the latest (false position, Illinois)."""
+def _crossing(function: Callable[[float], float], longest: float, exact: float) -> float:
+    """Where a function that falls from above 0 comes so close to it, at `longest` at the latest (Illinois)."""
     low, high = 0.0, longest
     above, below = function(low), function(high)
     if above <= 0.0:
@@ -175,7 +177,7 @@ def _crossing(function: Callable[[float], float], longest: float) -> float:
     for _ in range(_TRIES):
         middle = (low * below - high * above) / (below - above)
         value = function(middle)
-        if abs(value) < _EXACT:
+        if abs(value) < exact:
             break
         if value > 0.0:
             low, above, below = middle, value, below / 2 if moved > 0.0 else below
