@@ -99,13 +99,14 @@ def _cut_before(run: Run, moment: float) -> float:
 def _in_control(run: Run) -> Iterator[tuple[float, float]]:
     """When a daemon ran and heard the UPS, or had powered its machine off because it wanted to."""
     silences = sorted((silence.at, silence.at + silence.for_s) for silence in run.scenario.silences if not silence.lie)
-    for life, next_start in zip(run.lives, [*(life.start for life in run.lives[1:]), math.inf], strict=True):
+    boots = [act.at for act in run.world.acts if act.what == f"{MASTER} {MachineState.BOOTING.value}"]
+    for life in run.lives:
         start = life.start
         for begins, ends in silences:
             if begins < life.end and ends > start:
                 yield start, max(start, begins)
                 start = min(life.end, ends)
-        yield start, next_start if life.powered_off else life.end
+        yield start, min((at for at in boots if at > life.end), default=math.inf) if life.powered_off else life.end
 
 
 def _late(run: Run) -> Iterator[str]:

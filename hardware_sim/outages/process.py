@@ -104,6 +104,7 @@ class Process:
         )
         self.started_at = self._loop.time()
         self.killed = asyncio.Event()
+        self._buried = asyncio.Event()
         lines = self._journal.take_up().contents.lines
         unfinished = replay(lines)
         rack = self._rack()
@@ -160,8 +161,9 @@ class Process:
             self._asks_left -= 1
             if self._asks_left <= 0:
                 self.killed.set()
-        if self.killed.is_set() or not self._alive:
-            await asyncio.Event().wait()
+        if self.killed.is_set():
+            await self._buried.wait()
+            raise asyncio.CancelledError
 
     async def follow(self) -> None:
         """Poll, until cancelled."""
@@ -180,8 +182,9 @@ class Process:
 
     async def kill(self) -> None:
         """End it as `kill -9` does."""
-        self.killed.set()
         self._alive = False
+        self.killed.set()
+        self._buried.set()
         await self.conductor.close()
         self._journal.close()
 
