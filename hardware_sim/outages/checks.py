@@ -145,8 +145,28 @@ def _worse_than_possible(run: Run) -> Iterator[str]:
 def _without_cause(run: Run) -> Iterator[str]:
     """No shutdown without a real cause."""
     for act in run.world.acts:
-        if act.what.startswith("event shutdown_started") and not _away_lately(run, act.at):
+        if not act.what.startswith("event shutdown_started"):
+            continue
+        if not _away_lately(run, act.at) and not _away_when_last_heard(run, act.at):
             yield f"a shutdown at {act.at:.0f} s without a cause"
+
+
+def _away_when_last_heard(run: Run, now: float) -> bool:
+    """Whether the UPS is silent, and said last that the mains is away: it can't take that back."""
+    for silence in run.scenario.silences:
+        if silence.lie or not silence.at <= now <= silence.at + silence.for_s + _TAKES_NOTICE_S:
+            continue
+        ups_s = 2 * run.scenario.poll_s
+        volts = 230.0
+        for supply in run.scenario.supply:
+            if supply.at > silence.at:
+                break
+            if supply.at > silence.at - ups_s and 0.0 in {volts, supply.volts}:
+                return True
+            volts = supply.volts
+        if volts == 0:
+            return True
+    return False
 
 
 def _away_lately(run: Run, now: float) -> bool:

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from upsd.ups.battery.facts import BatteryFacts
 
 _STEP_S: Final = 10.0
-_STEP_ON_MAINS_S: Final = 120.0
+_STEP_ON_MAINS_S: Final = 300.0
 _KEEP_EVERY_S: Final = 60.0
 _KEEP_CHARGE_EVERY_S: Final = 300.0
 _LONGEST_GAP_S: Final = 3600.0
