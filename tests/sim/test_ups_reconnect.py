@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import threading
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -322,11 +323,14 @@ async def test_a_thousand_replugs_leave_nothing_behind() -> None:
             gc.collect()
 
         await replug(100)
-        files, threads, kib = open_files(), threading.active_count(), resident_kib()
+        files, threads, resident = open_files(), threading.active_count(), [resident_kib()]
         opened, objects = ups.bus.opened, len(gc.get_objects())
-        await replug(1000)
+        for _ in range(2):
+            await replug(500)
+            resident.append(resident_kib())
         assert open_files() <= files
         assert threading.active_count() <= threads
         assert ups.bus.opened == opened
         assert len(gc.get_objects()) - objects < 200
-        assert resident_kib() - kib < 2048
+        # A leak shows each time; what the allocator sets aside in a process of many tests, once.
+        assert min(after - before for before, after in pairwise(resident)) < 1024
