@@ -8,7 +8,8 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from hardware_sim.memory_rack import MASTER, Act, memory_rack
+from hardware_sim.memory_faults import Act
+from hardware_sim.memory_rack import MASTER, memory_rack
 from hardware_sim.ups.battery import BatterySpec
 from hardware_sim.ups.device import UpsDevice
 

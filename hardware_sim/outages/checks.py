@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from hardware_sim.memory_rack import MARK
+from hardware_sim.memory_cluster import MARK
 from hardware_sim.outages.best import most_saved
 from hardware_sim.outages.machine import MachineState
 from hardware_sim.outages.process import DEBOUNCE_S, rack_shape

@@ -6,7 +6,7 @@ import asyncio
 import enum
 from typing import TYPE_CHECKING
 
-from hardware_sim.memory_rack import Faults
+from hardware_sim.memory_faults import Faults
 from upsd.domain.rack import PortAnswer, RackError
 
 if TYPE_CHECKING:

@@ -8,12 +8,12 @@ from __future__ import annotations
 import asyncio
 import functools
 import inspect
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from hardware_sim.iplug_reading import iplug_reading
 from hardware_sim.outages.scenario import NAS
-from upsd.domain.power import Reading
 from upsd.power import PowerRules
 from upsd.shutdown.conductor import Conductor
 from upsd.shutdown.journal import FileJournal
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from hardware_sim.outages.scenario import MachineSpec, Scenario
     from hardware_sim.outages.world import World
-    from upsd.domain.power import Event
+    from upsd.domain.power import Event, Reading
 
 DEBOUNCE_S = 3.0
 OFF_DELAY_S = 90
@@ -245,20 +245,8 @@ def reading_of(world: World, now: float) -> Reading | None:
             lie = lie or silence.at <= now < silence.at + world.scenario.poll_s
         elif silence.at <= now < silence.at + silence.for_s:
             return None
-    world.device.advance(now)
-    status = world.device.status()
-    return Reading(
-        at=now,
-        output_powered=status.output_powered,
-        on_battery=status.battery_working != lie,
-        battery_low=status.battery_low,
-        charged=status.charged,
-        charging=status.charging,
-        test_in_progress=status.test_in_progress,
-        input_voltage_v=round(status.input_voltage_v or 0.0),
-        battery_voltage_v=round(status.battery_voltage_v or 0.0, 1),
-        load_percent=0,
-    )
+    reading = iplug_reading(world.device, now)
+    return replace(reading, on_battery=not reading.on_battery) if lie else reading
 
 
 def _host(spec: MachineSpec, times: float) -> HostShape:

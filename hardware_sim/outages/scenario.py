@@ -237,7 +237,7 @@ def _fault(chance: random.Random, supply: tuple[Supply, ...], workers: tuple[Mac
 
 
 def _crash(chance: random.Random, supply: tuple[Supply, ...]) -> Crash:
-    restart_s = chance.choice([1.0, 5.0, chance.uniform(1, 20)])  # systemd waits for two seconds
+    restart_s = chance.choice([1.0, 5.0, chance.uniform(1, 60)])
     if chance.random() < 0.5:
         return Crash(_moment(chance, supply), None, restart_s)
     return Crash(None, chance.randint(1, 120), restart_s)

@@ -11,7 +11,8 @@ import contextlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from hardware_sim.memory_rack import MARK, Act, Faults, MemoryCluster
+from hardware_sim.memory_cluster import MARK, MemoryCluster
+from hardware_sim.memory_faults import Act, Faults
 from hardware_sim.outages.machine import Machine, MachineState
 from hardware_sim.outages.scenario import MASTER, NAS
 from hardware_sim.ups.device import UpsDevice

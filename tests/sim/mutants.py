@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from hardware_sim.memory_rack import MARK, MemoryCluster
+from hardware_sim.memory_cluster import MARK, MemoryCluster
 from hardware_sim.outages import process
 from upsd.shutdown import engine, journal
 from upsd.shutdown.conductor import Conductor

@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
+from hardware_sim.iplug_reading import iplug_reading
 from hardware_sim.memory_rack import MASTER
 from hardware_sim.virtual_time import VirtualTimeLoop
-from upsd.domain.power import Reading
 from upsd.power import PowerRules
 from upsd.shutdown.conductor import Conductor
 from upsd.shutdown.plan import ClusterShape, HostShape, RackShape, StorageShape
@@ -144,7 +144,7 @@ class Outage:
         loop = asyncio.get_running_loop()
         while True:
             if not self.silent_from <= loop.time() < self.silent_until:
-                self.supervisor.hear(reading_of(self.world, loop.time()))
+                self.supervisor.hear(iplug_reading(self.world.device, loop.time()))
             self.supervisor.tick(loop.time())
             await asyncio.sleep(1.0)
 
@@ -167,24 +167,6 @@ class Outage:
     def names(self) -> list[str]:
         """The names of the events, in order."""
         return [event.name for event in self.events]
-
-
-def reading_of(world: MemoryWorld, now: float) -> Reading:
-    """What an iPlug reports: no charge, no runtime, no load."""
-    world.device.advance(now)
-    status = world.device.status()
-    return Reading(
-        at=now,
-        output_powered=status.output_powered,
-        on_battery=status.battery_working,
-        battery_low=status.battery_low,
-        charged=status.charged,
-        charging=status.charging,
-        test_in_progress=status.test_in_progress,
-        input_voltage_v=round(status.input_voltage_v or 0.0),
-        battery_voltage_v=round(status.battery_voltage_v or 0.0, 1),
-        load_percent=0,
-    )
 
 
 @contextlib.asynccontextmanager

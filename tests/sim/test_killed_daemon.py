@@ -39,6 +39,18 @@ async def test_a_resumed_shutdown_skips_what_was_done(daemon: Daemon, rack: Memo
     assert (resumed["outage"], resumed["reason"]) == ("o0", "on-battery")
 
 
+async def test_a_resumed_shutdown_gives_the_master_its_whole_time_to_go_off(daemon: Daemon, rack: MemoryRack) -> None:
+    """The UPS has counted down while the daemon was dead: the outlet cycle begins anew before the master is asked."""
+    daemon.conductor.start("on-battery")
+    await daemon.step("host-poweroff k3s-master", StepState.RUNNING)
+    await daemon.kill()
+    await asyncio.sleep(100)
+    began = asyncio.get_running_loop().time()
+    await daemon.restart().phase(Phase.FINISHED)
+    renewed, off = (max(act.at for act in rack.acts if act.what == what) for what in (CYCLE, MASTER_OFF))
+    assert began <= renewed <= off
+
+
 async def test_a_resumed_shutdown_that_was_past_its_point_of_no_return_is_not_undone(
     daemon: Daemon, rack: MemoryRack
 ) -> None:

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from hardware_sim.memory_rack import MASTER, MemoryCluster, MemoryRack, memory_rack
+from hardware_sim.memory_cluster import MemoryCluster
+from hardware_sim.memory_rack import MASTER, MemoryRack, memory_rack
 from hardware_sim.memory_world import MemoryWorld
 from tests.sim.daemons import Daemon, assert_off_in_order
 from tests.sim.outages import WORKERS, Outage, living, rules

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from hardware_sim.memory_rack import MARK, MASTER, MemoryHost, MemoryRack
+from hardware_sim.memory_cluster import MARK
+from hardware_sim.memory_rack import MASTER, MemoryHost, MemoryRack
 from tests.sim.workbench import COMMAND, Workbench, took_s
 from upsd.domain.plan import StepKind, StepState
 from upsd.domain.rack import PortAnswer, RackError

@@ -210,16 +210,12 @@ def over_before(plan: Plan, tried: Collection[str], ended: Collection[str]) -> f
     """The steps that a shutdown which is taken up again does not try once more.
 
     What ended well, and what had to be over for something that began: a node is not drained again once its machine was
-    told to go off. Only the outlets get a second chance, since without them nothing comes back.
+    told to go off. Only the outlet cycle is always asked for anew: the UPS has counted down since, and would cut the
+    power of a master that begins too late to go off.
     """
-    given_up = {
-        need
-        for step in plan.steps
-        if step.id in tried
-        for need in step.needs
-        if not need.startswith(StepKind.OUTLET_CYCLE.value)
-    }
-    return frozenset(ended) | given_up
+    needed = {need for step in plan.steps if step.id in tried for need in step.needs}
+    renewed = {step.id for step in plan.steps if step.kind is StepKind.OUTLET_CYCLE}
+    return frozenset(needed.union(ended) - renewed)
 
 
 def _cluster_steps(cluster: ClusterShape, nodes: list[str]) -> list[Step]:

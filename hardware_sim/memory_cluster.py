@@ -1,0 +1,188 @@
+"""A Kubernetes API in memory: nodes, pods that take their time, and controllers that replace those that end."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+from hardware_sim.memory_faults import Act, Faults, loop_time
+from upsd.domain.rack import EvictionAnswer, Node, Pod, RackError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+MARK = "cordoned-by-outage"
+
+
+@dataclass(slots=True)
+class _MemoryPod:
+    pod: Pod
+    node: str
+    stop_s: float
+    ends_at: float = math.inf
+    controller: str | None = None
+    ready_at: float = -math.inf
+
+
+@dataclass(slots=True)
+class MemoryCluster:
+    """A Kubernetes API with nodes, pods, and pods that it does not let go.
+
+    Attributes:
+        refused: pods (`namespace/name`) whose eviction a budget refuses (429), until this loop time.
+        never: pods whose eviction is refused for good.
+        broken: pods about which every call raises.
+        dead: nodes that are off, on which no pod ends.
+        replicas: how many pods each controller (`namespace/name`) keeps, on nodes that take them.
+        start_s: how long such a pod takes to be Ready.
+        dry_run: it judges as ever, and changes nothing.
+    """
+
+    acts: list[Act]
+    faults: Faults = field(default_factory=Faults)
+    node_by_name: dict[str, Node] = field(default_factory=dict)
+    pod_by_uid: dict[str, _MemoryPod] = field(default_factory=dict)
+    refused: dict[str, float] = field(default_factory=dict)
+    never: set[str] = field(default_factory=set)
+    broken: set[str] = field(default_factory=set)
+    dead: set[str] = field(default_factory=set)
+    replicas: dict[str, int] = field(default_factory=dict)
+    start_s: float = 3.0
+    started: int = 0
+    dry_run: bool = False
+
+    def rehearsed(self) -> MemoryCluster:
+        """The same nodes and pods, of which nothing is changed."""
+        return replace(self, dry_run=True)
+
+    def add_node(self, name: str, *, ready: bool = True, unschedulable: bool = False) -> None:
+        """Put a node in."""
+        self.node_by_name[name] = Node(name, ready=ready, unschedulable=unschedulable)
+
+    def add_pod(self, node: str, pod: Pod, *, stop_s: float = 1.0, controller: str | None = None) -> Pod:
+        """Put a pod on a node; it takes `stop_s` to stop, or its grace if that is less. A controller replaces it."""
+        self.pod_by_uid[pod.uid] = _MemoryPod(pod, node, stop_s, controller=controller)
+        if controller:
+            self.replicas[controller] = self.replicas.get(controller, 0) + 1
+        return pod
+
+    def node_off(self, name: str) -> None:
+        """Let a node's machine go off: it is not Ready, and its pods stay as they are."""
+        self.dead.add(name)
+        self.node_by_name[name] = replace(self.node_by_name[name], ready=False)
+
+    def node_on(self, name: str) -> None:
+        """Let a node's machine be back: it is Ready, and its pods go on."""
+        self.dead.discard(name)
+        self.node_by_name[name] = replace(self.node_by_name[name], ready=True)
+
+    def cordoned(self) -> set[str]:
+        """The names of the nodes that are unschedulable."""
+        return {node.name for node in self.node_by_name.values() if node.unschedulable}
+
+    def on(self, node: str) -> list[Pod]:
+        """The pods on a node now."""
+        self._reconcile()
+        return [
+            replace(entry.pod, terminating=entry.ends_at < math.inf)
+            for entry in self.pod_by_uid.values()
+            if entry.node == node
+        ]
+
+    async def nodes(self) -> Sequence[Node]:
+        """All nodes."""
+        await self.faults.meet("nodes")
+        return list(self.node_by_name.values())
+
+    async def cordon(self, node: str, outage: str) -> bool:
+        """Make the node unschedulable and mark it; whether it carries our mark now."""
+        await self.faults.meet("cordon")
+        found = self.node_by_name[node]
+        if found.unschedulable:
+            return MARK in found.annotations
+        if self.dry_run:
+            return True
+        self.node_by_name[node] = replace(found, unschedulable=True, annotations={MARK: outage})
+        self.acts.append(Act(loop_time(), f"cordon {node}"))
+        return True
+
+    async def uncordon(self, node: str) -> bool:
+        """Make the node schedulable if it carries our mark."""
+        await self.faults.meet("uncordon")
+        found = self.node_by_name[node]
+        if MARK not in found.annotations or self.dry_run:
+            return MARK in found.annotations
+        self.node_by_name[node] = replace(found, unschedulable=False, annotations={})
+        self.acts.append(Act(loop_time(), f"uncordon {node}"))
+        return True
+
+    async def pods(self, node: str) -> Sequence[Pod]:
+        """The pods bound to the node."""
+        await self.faults.meet("pods")
+        return self.on(node)
+
+    async def evict(self, pod: Pod) -> EvictionAnswer:
+        """Ask for the pod's end."""
+        await self._meet("evict", pod)
+        if pod.full_name in self.never:
+            return EvictionAnswer.NEVER
+        if self.refused.get(pod.full_name, -math.inf) > loop_time():
+            return EvictionAnswer.NOT_NOW
+        return EvictionAnswer.ACCEPTED if self._terminate("evict", pod, pod.grace_s) else EvictionAnswer.GONE
+
+    async def delete(self, pod: Pod, grace_s: int) -> None:
+        """Delete the pod."""
+        await self._meet("delete", pod)
+        self._terminate("delete", pod, grace_s)
+
+    async def workloads(self) -> Mapping[str, int]:
+        """How many pods of each controller are Ready."""
+        await self.faults.meet("workloads")
+        return self.ready_pods()
+
+    def ready_pods(self) -> Mapping[str, int]:
+        """The same, seen without asking the API."""
+        self._reconcile()
+        return Counter(
+            pod.controller
+            for pod in self.pod_by_uid.values()
+            if pod.controller and pod.ready_at <= loop_time() and math.isinf(pod.ends_at) and pod.node not in self.dead
+        )
+
+    def _reconcile(self) -> None:
+        """Let pods end, and controllers replace those that end, as far as a node takes them."""
+        for uid, pod in list(self.pod_by_uid.items()):
+            if pod.ends_at <= loop_time() and pod.node not in self.dead:
+                del self.pod_by_uid[uid]
+        for controller, wanted in self.replicas.items():
+            kept = sum(pod.controller == controller and math.isinf(pod.ends_at) for pod in self.pod_by_uid.values())
+            for _ in range(wanted - kept):
+                self._start_pod(controller)
+
+    def _start_pod(self, controller: str) -> None:
+        nodes = [node.name for node in self.node_by_name.values() if node.ready and not node.unschedulable]
+        if not nodes:
+            return
+        on = Counter(pod.node for pod in self.pod_by_uid.values())
+        node = min(nodes, key=lambda name: on[name])
+        self.started += 1
+        namespace, name = controller.split("/")
+        pod = Pod(namespace, f"{name}-{self.started}", uid=f"{controller}-{self.started}")
+        self.pod_by_uid[pod.uid] = _MemoryPod(
+            pod, node, 1.0, controller=controller, ready_at=loop_time() + self.start_s
+        )
+
+    async def _meet(self, operation: str, pod: Pod) -> None:
+        await self.faults.meet(operation)
+        if pod.full_name in self.broken:
+            raise RackError(f"{pod.full_name}: internal error")
+
+    def _terminate(self, how: str, pod: Pod, grace_s: int) -> bool:
+        entry = self.pod_by_uid.get(pod.uid)
+        if entry is None or self.dry_run:
+            return entry is not None
+        entry.ends_at = min(entry.ends_at, loop_time() + min(entry.stop_s, grace_s))
+        self.acts.append(Act(loop_time(), f"{how} {pod.full_name} {grace_s}s"))
+        return True
