@@ -64,19 +64,24 @@ def _deaf(run: Run, loss: Loss) -> bool:
     scenario, name = run.scenario, loss.machine
     spec = run.world.machines[name].spec
     parts = {MASTER: {"local_host"}, NAS: {"storage"}}.get(name, {name})
-    began = _shutdown_began(run, loss.at)
+    began = _shutdown_began(run, loss)
     hindered = any(
         fault.part in parts and fault.operation != "call_port" and fault.at < loss.at and fault.at + fault.for_s > began
         for fault in scenario.faults
     )
     died = any(victim == name and at <= loss.at for at, victim in scenario.deaths)
-    came_late = any(began < act.at < loss.at and act.what == f"{name} on" for act in run.world.acts)
+    since = [act.what for act in run.world.acts if began < act.at < loss.at]
+    watched = f"event step_started {{'step': 'confirm-off {name}'"
+    came_late = f"{name} on" in since and not any(what.startswith(watched) for what in since)
     return hindered or died or came_late or bool(spec.deaf) or spec.reboots
 
 
-def _shutdown_began(run: Run, before: float) -> float:
-    times = [act.at for act in run.world.acts if act.at <= before and act.what.startswith("event shutdown_started")]
-    return max(times, default=before) - _COMMAND_FAULT_S
+def _shutdown_began(run: Run, loss: Loss) -> float:
+    """When the shutdown began in which the power went; then, if none did."""
+    since = _cut_before(run, loss.at) if loss.why is OffCause.RUN_OUT else 0.0
+    what = ("event shutdown_started", "event shutdown_resumed")
+    times = [act.at for act in run.world.acts if since <= act.at <= loss.at and act.what.startswith(what)]
+    return max(times, default=loss.at) - _COMMAND_FAULT_S
 
 
 def _too_short(run: Run, loss: Loss) -> bool:
