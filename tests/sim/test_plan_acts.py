@@ -94,6 +94,7 @@ async def test_without_a_yes_it_says_what_would_happen_and_does_nothing() -> Non
     async with living(outage):
         await asyncio.sleep(5)
         said = await refused(outage, "shutdown")
+        assert await refused(outage, "shutdown", yes=False) == said
         await asyncio.sleep(60)
     assert f"power off pi4-a, pi4-b, pi3, {MASTER} in order, within about" in said
     assert "--yes" in said

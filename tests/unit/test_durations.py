@@ -6,7 +6,7 @@ import math
 from typing import TYPE_CHECKING
 
 import pytest
-from hypothesis import assume, given
+from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 from upsd.domain.plan import Evidence, Measured, Plan, PlanPurpose, Step, StepKind, StepProgress, StepState
@@ -119,6 +119,8 @@ def test_a_run_that_takes_longer_never_shortens_the_expectation(
 
 
 @given(histories)
+@example(History((Run(0.0),) * 3, TODAY))
+@example(History((Run(1000.0),) * 3, TODAY))
 def test_the_settings_minimum_and_limit_hold_whatever_was_measured(history: History) -> None:
     """The plan stays one that its own deadlines can keep."""
     step = learned(PLAN, {DRAIN.id: history}).steps[0]
