@@ -126,6 +126,8 @@ def step_fingerprints(settings: Settings, plan: Plan) -> dict[str, str]:
         match step.kind:
             case StepKind.POWEROFF | StepKind.CONFIRM_OFF:
                 return machines[step.target]
+            case StepKind.LAST_LOOK:
+                return machines
             case StepKind.CORDON | StepKind.DRAIN:
                 return cluster
             case StepKind.UNMOUNT:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from hardware_sim.outages.scenario import Scenario
     from upsd.domain.plan import Plan
 
-_GIVEN_UP = (StepKind.ANNOUNCE, StepKind.CORDON, StepKind.DRAIN, StepKind.CONFIRM_OFF)
+_GIVEN_UP = (StepKind.ANNOUNCE, StepKind.CORDON, StepKind.DRAIN, StepKind.LAST_LOOK, StepKind.CONFIRM_OFF)
 
 
 def most_saved(scenario: Scenario, left_s: float) -> int:

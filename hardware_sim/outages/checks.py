@@ -70,10 +70,15 @@ def _deaf(run: Run, loss: Loss) -> bool:
         for fault in scenario.faults
     )
     died = any(victim == name and at <= loss.at for at, victim in scenario.deaths)
-    since = [act.what for act in run.world.acts if began < act.at < loss.at]
-    watched = f"event step_started {{'step': 'confirm-off {name}'"
-    came_late = f"{name} on" in since and not any(what.startswith(watched) for what in since)
-    return hindered or died or came_late or bool(spec.deaf) or spec.reboots
+    return hindered or died or _came_late(run, name, began, loss.at) or bool(spec.deaf) or spec.reboots
+
+
+def _came_late(run: Run, name: str, began: float, until: float) -> bool:
+    """Whether it came up when nobody had the time to look at it again."""
+    looks = (f"event step_ended {{'step': 'confirm-off {name}'", "event step_started {'step': 'last-look'")
+    since = [act for act in run.world.acts if began < act.at < until]
+    looked_at = max((act.at for act in since if act.what.startswith(looks)), default=began)
+    return any(act.what == f"{name} on" and act.at > looked_at for act in since)
 
 
 def _shutdown_began(run: Run, loss: Loss) -> float:

@@ -229,7 +229,7 @@ class Run:
         text = self.disk.durable_text("journal.jsonl")
         names = {kind, f"{kind} {target}"}
         if kind == "poweroff":
-            names.add(f"confirm-off {target}")
+            names |= {f"confirm-off {target}", "last-look"}
         if not any(f'"step": "{name}", "state": "running"' in text for name in names):
             self.unexplained.append(f"{kind} {target}")
 

@@ -75,10 +75,11 @@ def _what(line: str) -> tuple[str, ...]:
 
 
 def _assert_nothing_repeated(records: list[dict[str, object]]) -> None:
-    ended = set()
+    """But the outlet cycle: the UPS counts down, and has to do so anew."""
+    ended: set[object] = set()
     for record in records:
         if record["record"] == "step" and record["state"] == "running":
-            assert record["step"] not in ended
+            assert record["step"] not in ended - {"outlet-cycle"}
         elif record["record"] == "step" and record["state"] in {"done", "forced"}:
             ended.add(record["step"])
     assert "outlet-cycle" in ended

@@ -64,7 +64,7 @@ async def test_a_step_that_fails_is_named_at_the_end(daemon: Daemon, rack: Memor
     daemon.conductor.start("battery-low")
     await daemon.phase(Phase.FINISHED)
     not_done = str(daemon.event("shutdown_finished").fields["not_done"])
-    assert not_done == f"confirm-off pi4-a, host-poweroff {MASTER}, poweroff pi4-a"
+    assert not_done == f"confirm-off pi4-a, host-poweroff {MASTER}, last-look, poweroff pi4-a"
     assert rack.hosts["pi4-b"].off
     assert {"flush", CYCLE, MASTER_OFF} <= set(rack.did())
 

@@ -14,6 +14,7 @@ from upsd.shutdown.plan import (
     HostShape,
     RackShape,
     StorageShape,
+    over_before,
     point_of_no_return,
     recovery_plan,
     shed_plan,
@@ -79,6 +80,7 @@ def test_the_reference_rack_goes_off_in_the_order_of_the_design() -> None:
         "confirm-off pi4-b",
         "unmount nas",
         "flush nas",
+        "last-look",
         "outlet-cycle",
         "host-poweroff k3s-master",
     ]
@@ -127,6 +129,16 @@ def test_the_nas_goes_when_nobody_writes_to_it_any_more(shape: RackShape) -> Non
         over = before(plan, unmount.id)
         assert {f"confirm-off {worker.name}" for worker in shape.workers} <= over
         assert "drain k3s-master" in over or not shape.cluster
+
+
+def test_a_shutdown_that_is_taken_up_goes_on_where_it_was() -> None:
+    """What had to be over for what began is over; a look commits to nothing; the outlets always count down anew."""
+    plan = shutdown_plan(RACK)
+    assert over_before(plan, {"confirm-off pi4-a"}, ()) == {"announce", "cordon", "drain pi4-a", "poweroff pi4-a"}
+    looked = {"announce", "cordon", "unmount nas", "flush nas", "last-look"}
+    assert "flush nas" not in over_before(plan, looked, {"announce", "cordon", "unmount nas", "last-look"})
+    cycled = over_before(plan, {*looked, "outlet-cycle"}, {"outlet-cycle"})
+    assert cycled == set(ids(plan)) - {"outlet-cycle", "host-poweroff k3s-master"}
 
 
 @pytest.mark.parametrize(("off_delay_s", "limit_s"), [(180, 20), (60, 20), (50, 10), (42, 2), (40, 1)])

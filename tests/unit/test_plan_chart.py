@@ -110,7 +110,7 @@ def test_what_is_measured_is_told_from_what_is_set() -> None:
     assert "2:15" in row(lines, "drain pi3")
     assert "~1:00" in row(lines, "drain pi4-a")
     text = " ".join(lines)
-    assert "1 of its 21 steps are measured, in 1 or more runs each, the last no earlier than 2026-11-20." in text
+    assert "1 of its 22 steps are measured, in 1 or more runs each, the last no earlier than 2026-11-20." in text
     assert "None of its steps was measured yet" in " ".join(drawn())
 
 
@@ -122,7 +122,7 @@ def test_the_text_says_whether_it_fits() -> None:
 
     assert "It fits, with 19 min to spare; the latest safe start is in 18 min." in said(1440.0)
     assert "it would start at once" in said(300.0)
-    assert "Left out would be: announce (nobody is told beforehand); drain" in said(70.0)
+    assert "Left out would be: announce (nobody is told beforehand); drain" in said(72.0)
     assert "not known before the first reading" in said(None)
 
 

@@ -106,4 +106,4 @@ def test_a_step_that_runs_has_had_a_part_of_its_time() -> None:
     before = {step.id for step in plan.steps if step.kind in {StepKind.ANNOUNCE, StepKind.CORDON}}
     needed_s = critical_path_s(plan, forced=True, ended=before)
     assert left_out(plan, needed_s - 15.0, spent_s=drains, ended=before) == frozenset()
-    assert left_out(plan, needed_s - 16.0, spent_s=drains, ended=before) == {StepKind.CONFIRM_OFF}
+    assert left_out(plan, needed_s - 16.0, spent_s=drains, ended=before) == {StepKind.LAST_LOOK}

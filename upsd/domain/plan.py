@@ -19,6 +19,7 @@ class StepKind(enum.StrEnum):
     CONFIRM_OFF = "confirm-off"
     UNMOUNT = "unmount"
     FLUSH = "flush"
+    LAST_LOOK = "last-look"
     OUTLET_CYCLE = "outlet-cycle"
     HOST_POWEROFF = "host-poweroff"
     UNCORDON = "uncordon"

@@ -21,6 +21,9 @@ _OUTLET_CYCLE_S = 5.0
 _OUTLET_CYCLE_LIMIT_S = 20.0
 _CORDON_MINIMUM_S = 3.0
 _CONFIRM_MINIMUM_S = 3.0
+# A machine that is silent is called for so long.
+_LAST_LOOK_S = 2.0
+_LAST_LOOK_LIMIT_S = 20.0
 _MOUNT_LIMIT_S = 600.0
 # A NAS that may still have to boot, and one that already answers.
 _MOUNT_S = 30.0
@@ -107,6 +110,9 @@ def shutdown_plan(rack: RackShape) -> Plan:
     last = quiet or ("announce",)
     if rack.storage:
         steps += _storage_steps(rack.storage, last)
+        last = (steps[-1].id,)
+    if any(step.kind is StepKind.CONFIRM_OFF for step in steps):
+        steps.append(_step(StepKind.LAST_LOOK, "rack", last, _LAST_LOOK_S, _LAST_LOOK_S, _LAST_LOOK_LIMIT_S))
         last = (steps[-1].id,)
     steps.append(_outlet_cycle(rack, last))
     steps.append(
@@ -210,10 +216,14 @@ def over_before(plan: Plan, tried: Collection[str], ended: Collection[str]) -> f
     """The steps that a shutdown which is taken up again does not try once more.
 
     What ended well, and what had to be over for something that began: a node is not drained again once its machine was
-    told to go off. Only the outlet cycle is always asked for anew: the UPS has counted down since, and would cut the
-    power of a master that begins too late to go off.
+    told to go off. The last look only looks, so a flush that failed before it is tried again. And the outlet cycle is
+    always asked for anew: the UPS has counted down since, and would cut the power of a master that begins too late to
+    go off.
     """
-    needed = {need for step in plan.steps if step.id in tried for need in step.needs}
+    needed: set[str] = set()
+    for step in reversed(plan.steps):
+        if step.id in needed or (step.id in tried and step.kind is not StepKind.LAST_LOOK):
+            needed.update(step.needs)
     renewed = {step.id for step in plan.steps if step.kind is StepKind.OUTLET_CYCLE}
     return frozenset(needed.union(ended) - renewed)
 

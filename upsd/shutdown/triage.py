@@ -24,6 +24,7 @@ LEFT_OUT_FIRST: Final[Mapping[StepKind, str]] = {
     StepKind.ANNOUNCE: "nobody is told beforehand",
     StepKind.DRAIN: "the pods end with their machine, without their order and disruption budgets",
     StepKind.CORDON: "pods may move to another machine before it goes off too",
+    StepKind.LAST_LOOK: "a machine that comes up meanwhile is cut while it runs",
     StepKind.CONFIRM_OFF: "nobody looks whether the machines went off before what comes after it",
 }
 """The kinds that can be left out, the least loss first, and what is lost."""

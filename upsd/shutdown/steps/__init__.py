@@ -12,6 +12,7 @@ from upsd.shutdown.steps.confirm_off import ConfirmOff, RehearseConfirmOff
 from upsd.shutdown.steps.cordon import Cordon, RehearseCordon, Uncordon, WaitReady
 from upsd.shutdown.steps.drain import Drain, RehearseDrain
 from upsd.shutdown.steps.host_poweroff import HostPoweroff, RehearseHostPoweroff
+from upsd.shutdown.steps.last_look import LastLook, RehearseLastLook
 from upsd.shutdown.steps.outlet_cycle import OutletCycle, RehearseOutletCycle
 from upsd.shutdown.steps.poweroff import Poweroff, RehearsePoweroff, RemoteMachine
 from upsd.shutdown.steps.storage import Flush, RehearseUnmount, Unmount, WaitStorage
@@ -56,10 +57,12 @@ class Rack:
 def performers(rack: Rack) -> dict[StepKind, Performer]:
     """Who does each kind of step in this rack."""
     acknowledged: set[str] = set()
+    seen_off: set[str] = set()
     table: dict[StepKind, Performer] = {
         StepKind.ANNOUNCE: Announce(rack.emit),
-        StepKind.POWEROFF: Poweroff(rack.machines, acknowledged, rack.going_off),
-        StepKind.CONFIRM_OFF: ConfirmOff(rack.machines, acknowledged),
+        StepKind.POWEROFF: Poweroff(rack.machines, acknowledged, seen_off, rack.going_off),
+        StepKind.CONFIRM_OFF: ConfirmOff(rack.machines, acknowledged, seen_off),
+        StepKind.LAST_LOOK: LastLook(rack.machines, seen_off),
         StepKind.OUTLET_CYCLE: OutletCycle(rack.outlets, rack.outlet_off_delay_s, rack.outlet_restore_delay_min),
         StepKind.HOST_POWEROFF: HostPoweroff(rack.local_host),
         StepKind.WAIT_BATTERY: WaitBattery(rack.battery, rack.emit),
@@ -84,6 +87,7 @@ def rehearsers(rack: Rack) -> dict[StepKind, Performer]:
         StepKind.ANNOUNCE: RehearseAnnounce(rack.emit),
         StepKind.POWEROFF: RehearsePoweroff(rack.machines),
         StepKind.CONFIRM_OFF: RehearseConfirmOff(rack.machines),
+        StepKind.LAST_LOOK: RehearseLastLook(rack.machines),
         StepKind.OUTLET_CYCLE: RehearseOutletCycle(rack.outlets),
         StepKind.HOST_POWEROFF: RehearseHostPoweroff(rack.local_host),
     }

@@ -34,9 +34,16 @@ class ConfirmOff:
 
     machines: Mapping[str, RemoteMachine]
     acknowledged: set[str]
+    seen_off: set[str]
 
     async def __call__(self, step: Step, context: StepContext) -> Outcome:
         """Do the step."""
+        outcome = await self._watch(step, context)
+        if outcome.state is not StepState.FAILED:
+            self.seen_off.add(step.target)
+        return outcome
+
+    async def _watch(self, step: Step, context: StepContext) -> Outcome:
         loop, machine = asyncio.get_running_loop(), self.machines[step.target]
         in_a_row: dict[PortAnswer, int] = {}
         asked_at, asked_again = context.started_at, False

@@ -73,15 +73,21 @@ def check_of(poweroff_command: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Poweroff:
-    """Sends the power-off command to the step's machine."""
+    """Sends the power-off command to the step's machine.
+
+    What an earlier shutdown knew of it is forgotten.
+    """
 
     machines: Mapping[str, RemoteMachine]
     acknowledged: set[str]
+    seen_off: set[str]
     going_off: set[str]
 
     async def __call__(self, step: Step, context: StepContext) -> Outcome:
         """Do the step."""
         self.going_off.add(step.target)
+        self.acknowledged.discard(step.target)
+        self.seen_off.discard(step.target)
         await persist(context, self.machines[step.target].ask_to_power_off, tries=_TRIES)
         self.acknowledged.add(step.target)
         return Outcome()
