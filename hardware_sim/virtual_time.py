@@ -35,7 +35,9 @@ class _JumpingSelector(selectors.DefaultSelector):
             finally:
                 with self._waiting:
                     self._waits_until = None
-        ready: list[tuple[selectors.SelectorKey, int]] = super().select(0)
+        # Without a job, nobody writes to the pipe by which threads wake the loop, and there is no other input.
+        only_pipe = len(self.get_map()) <= 1
+        ready: list[tuple[selectors.SelectorKey, int]] = [] if only_pipe else super().select(0)
         if not ready:
             self.now += max(0.0, timeout)
         return ready

@@ -7,7 +7,7 @@ it should not into `losses`.
 from __future__ import annotations
 
 import asyncio
-import contextlib
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -85,8 +85,7 @@ class World:
         self.scenario = scenario
         self.acts: list[Act] = []
         self.losses: list[Loss] = []
-        self.stirred = asyncio.Event()
-        """Set when something happened that a follower may want to look at."""
+        self._resting: set[asyncio.Future[None]] = set()
         self.machines = {spec.name: Machine(spec, self._machine_did) for spec in scenario.machines}
         self.master = self.machines[MASTER]
         self.nas = self.machines[NAS]
@@ -124,8 +123,8 @@ class World:
 
     def stir(self) -> None:
         """Wake whoever waits for something to happen."""
-        self.stirred.set()
-        self.stirred = asyncio.Event()
+        for woken in self._resting:
+            _wake(woken)
 
     async def live(self) -> None:
         """Let the physics go on, until cancelled."""
@@ -133,14 +132,21 @@ class World:
         while True:
             self.device.advance(loop.time())
             self.cluster.ready_pods()  # its controllers start what is missing when somebody looks
-            busy = self.device.on_battery or self.device.shutdown_in_s is not None or not self.device.outlets.on
-            await self.rest(_STEP_ON_BATTERY_S if busy else _STEP_ON_LINE_S)
+            step_s = _STEP_ON_BATTERY_S if self.device.on_battery else _STEP_ON_LINE_S
+            deadline = self.device.outlets.next_deadline(loop.time()) or math.inf
+            await self.rest(max(0.0, min(step_s, deadline - loop.time())))
 
     async def rest(self, seconds: float) -> None:
         """Wait until something stirs, for so long at the most."""
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(seconds):
-                await self.stirred.wait()
+        loop = asyncio.get_running_loop()
+        woken: asyncio.Future[None] = loop.create_future()
+        timer = loop.call_later(seconds, _wake, woken)
+        self._resting.add(woken)
+        try:
+            await woken
+        finally:
+            timer.cancel()
+            self._resting.discard(woken)
 
     async def cycle(self, off_after_s: int, restore_after_min: int) -> bool:
         """Schedule the outlet cycle; fits `Outlets`."""
@@ -181,6 +187,11 @@ class World:
     def _node_ready(self, machine: Machine) -> None:
         if machine.answers:
             self.cluster.node_on(machine.spec.name)
+
+
+def _wake(resting: asyncio.Future[None]) -> None:
+    if not resting.done():
+        resting.set_result(None)
 
 
 class Nas:

@@ -280,7 +280,7 @@ class UpsDevice:
 
     def _next_stop(self, now: float) -> float:
         """The end of the next step of physics: short enough to be exact, and no timer is jumped over."""
-        step_s = _STEP_ON_LINE_S if self.mains_usable and not self.testing else self._step_s
+        step_s = self._step_s if self.on_battery else _STEP_ON_LINE_S
         timers = (self.outlets.next_deadline(self._now), self._test_until, self._self_test_at)
         stops = (now, self._now + step_s / self._speed, *timers)
         return min(stop for stop in stops if stop is not None and stop > self._now)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from operator import mul
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -28,22 +29,24 @@ class Belief:
 
     def variance(self, direction: Vector) -> float:
         """How unsure a weighted sum of the numbers is."""
-        return sum(map(_times, direction, self.along(direction)))
+        return sum(map(mul, direction, self.along(direction)))
 
     def along(self, direction: Vector) -> Vector:
         """How each of the numbers goes with a weighted sum of them."""
-        return tuple(sum(map(_times, row, direction)) for row in self.covariance)
+        return tuple([sum(map(mul, row, direction)) for row in self.covariance])
 
     def told(self, direction: Vector, surprise: float, deviation: float) -> Belief:
         """After a weighted sum of the numbers was measured, `surprise` above what was believed."""
         along = self.along(direction)
-        total = sum(map(_times, direction, along)) + deviation**2
+        total = sum(map(mul, direction, along)) + deviation**2
         gain = [value / total for value in along]
         return Belief(
             tuple(mean + part * surprise for mean, part in zip(self.mean, gain, strict=True)),
             tuple(
-                tuple(value - part * other for value, other in zip(row, along, strict=True))
-                for row, part in zip(self.covariance, gain, strict=True)
+                [
+                    tuple([value - part * other for value, other in zip(row, along, strict=True)])
+                    for row, part in zip(self.covariance, gain, strict=True)
+                ]
             ),
         )
 
@@ -79,7 +82,3 @@ class Belief:
         return tuple(
             mean + deviations * part / spread for mean, part in zip(self.mean, self.along(direction), strict=True)
         )
-
-
-def _times(one: float, other: float) -> float:
-    return one * other

@@ -17,7 +17,7 @@ from upsd.ups.battery.chemistry import CAPACITY, LOW_BLOCK_V, LOW_V, START, TRAI
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from upsd.ups.battery.chemistry import Use
+    from upsd.ups.battery.chemistry import Traits, Use
     from upsd.ups.battery.facts import BatteryFacts
 
 _SUSPECTED: Final = {1.0: 0.8, 0.8: 0.1, 0.62: 0.1}
@@ -46,6 +46,7 @@ _SURE_SHARE: Final = 0.95
 """Of the figure only this may be counted on: the formula may be wrong at a load that taught nothing."""
 
 Misfit = tuple[float, ...]
+_LOW_UNIT: Final = tuple(1.0 if index == LOW_V else 0.0 for index in range(TRAITS))
 NO_MISFIT: Final[Misfit] = (0.0,) * 17
 
 
@@ -205,21 +206,22 @@ def _told(
 
 def _outlook(each: Suspicion, use: Use, power_w: float, facts: BatteryFacts) -> Outlook:
     """The worse and the better battery are the likeliest of those that last so much shorter or longer."""
-    belief, here = each.belief, each.block(facts).seconds_until_low(use, power_w)
-    mean = belief.mean
-    slopes = []
-    for index in range(TRAITS):
-        step = max(1e-3, math.sqrt(max(0.0, belief.covariance[index][index])))
-        shifted = tuple(value + (step if other == index else 0.0) for other, value in enumerate(mean))
-        there = Block.of(shifted, facts.capacity_ah, each.weakest).seconds_until_low(use, power_w)
-        slopes.append((there - here) / step)
-    if here == 0.0 and not any(slopes):
-        return Outlook(math.exp(each.likelihood), *[each.block(facts)] * 3)
-    worse, better = (
-        Block.of(belief.toward(tuple(slopes), deviations), facts.capacity_ah, each.weakest)
-        for deviations in (-_DEVIATIONS, _DEVIATIONS)
-    )
-    return Outlook(math.exp(each.likelihood), worse, each.block(facts), better)
+    block = each.block(facts)
+    there = _sooner(block, use, power_w)
+
+    def of(direction: Traits, deviations: float) -> Block:
+        return Block.of(each.belief.toward(direction, deviations), facts.capacity_ah, each.weakest)
+
+    # Where it goes is another way for a battery that is much worse.
+    worse = of(_sooner(of(there, _DEVIATIONS), use, power_w), _DEVIATIONS)
+    return Outlook(math.exp(each.likelihood), worse, block, of(there, -_DEVIATIONS))
+
+
+def _sooner(block: Block, use: Use, power_w: float) -> Traits:
+    """How much sooner it is low with more of each trait (by how much less volts it has when it will be low)."""
+    current_a = power_w / block.low_v
+    end = use.after(block.seconds_until_low(use, power_w), current_a)
+    return tuple([low - rise for low, rise in zip(_LOW_UNIT, block.gradient(end, current_a), strict=True)])
 
 
 def _blocks(outlook: Outlook) -> tuple[Block, Block, Block]:
