@@ -13,16 +13,16 @@ if TYPE_CHECKING:
 def iplug_reading(device: UpsDevice, now: float) -> Reading:
     """What it says at this time, once its own has come so far."""
     device.advance(now)
-    status = device.status()
+    charges = device.mains_usable and not device.testing
     return Reading(
         at=now,
-        output_powered=status.output_powered,
-        on_battery=status.battery_working,
-        battery_low=status.battery_low,
-        charged=status.charged,
-        charging=status.charging,
-        test_in_progress=status.test_in_progress,
-        input_voltage_v=round(status.input_voltage_v or 0.0),
-        battery_voltage_v=round(status.battery_voltage_v or 0.0, 1),
+        output_powered=device.outlets.on,
+        on_battery=device.on_battery,
+        battery_low=device.battery_low,
+        charged=charges and device.battery.charged,
+        charging=charges and not device.battery.charged,
+        test_in_progress=device.testing,
+        input_voltage_v=round(device.input_voltage_v),
+        battery_voltage_v=round(device.battery.voltage_v, 1),
         load_percent=0,
     )

@@ -73,6 +73,7 @@ class Tether:
             await self._process.asks()
             return answer
 
+        setattr(self, name, asked)
         return asked
 
 

@@ -29,7 +29,7 @@ class Belief:
 
     def variance(self, direction: Vector) -> float:
         """How unsure a weighted sum of the numbers is."""
-        return sum(map(mul, direction, self.along(direction)))
+        return float(sum(map(mul, direction, self.along(direction))))
 
     def along(self, direction: Vector) -> Vector:
         """How each of the numbers goes with a weighted sum of them."""
@@ -78,7 +78,6 @@ class Belief:
 
     def toward(self, direction: Vector, deviations: float) -> Vector:
         """The likeliest numbers whose weighted sum is this many standard deviations above the mean."""
-        spread = math.sqrt(max(1e-12, self.variance(direction)))
-        return tuple(
-            mean + deviations * part / spread for mean, part in zip(self.mean, self.along(direction), strict=True)
-        )
+        along = self.along(direction)
+        share = deviations / math.sqrt(max(1e-12, sum(map(mul, direction, along))))
+        return tuple([mean + share * part for mean, part in zip(self.mean, along, strict=True)])

@@ -150,7 +150,20 @@ class Block:
         # The lag that is there may level out meanwhile, and add to what can be drawn.
         left_ah = (end - now) * self.capacity_ah + self.quick * use.quick_ah + self.slow * use.slow_ah
         longest_s = left_ah / current_a * HOUR_S
-        return _crossing(lambda seconds: end - self.exhaustion(use.after(seconds, current_a)), longest_s, _EXACT)
+        # As `exhaustion(use.after(seconds, current_a))`, with all that does not change taken out.
+        slope = current_a / HOUR_S / self.capacity_ah
+        quick = self.quick * use.quick_ah / self.capacity_ah
+        slow = self.slow * use.slow_ah / self.capacity_ah
+        quick_steady = self.quick * slope * _QUICK_S * _QUICK_GAIN
+        slow_steady = self.slow * slope * _SLOW_S * _SLOW_GAIN
+        left = end - self.start - use.drawn_ah / self.capacity_ah - quick_steady - slow_steady
+        quick_gap, slow_gap = quick_steady - quick, slow_steady - slow
+
+        def unused(seconds: float) -> float:
+            settled = quick_gap * math.exp(-seconds / _QUICK_S) + slow_gap * math.exp(-seconds / _SLOW_S)
+            return left - slope * seconds + settled
+
+        return _crossing(unused, longest_s, _EXACT)
 
     def exhaustion_when_low(self, current_a: float) -> float:
         """How exhausted it is at this current when the UPS says that it is low."""
@@ -162,6 +175,8 @@ class Block:
         return (1 - _ONE_CELL) * exhaustion + _ONE_CELL * min(exhaustion / self.weakest, 1.1)
 
     def _logarithm(self, exhaustion: float) -> float:
+        if self.weakest == 1.0:
+            return _log_left(exhaustion)
         return (1 - _ONE_CELL) * _log_left(exhaustion) + _ONE_CELL * _log_left(exhaustion / self.weakest)
 
 

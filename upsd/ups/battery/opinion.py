@@ -195,9 +195,9 @@ def _told(
     gradient = block.gradient(use, current_a)
     exhaustion = block.exhaustion(use)
     surprise_v = block_v - block.voltage(exhaustion, current_a) - misfit_v(each.misfit, exhaustion)
-    farthest_v = _FARTHEST * math.hypot(deviation, math.sqrt(max(0.0, each.belief.variance(gradient))))
-    bounded_v = max(-farthest_v, min(farthest_v, surprise_v))
     variance = max(0.0, each.belief.variance(gradient)) + deviation**2
+    farthest_v = _FARTHEST * math.sqrt(variance)
+    bounded_v = max(-farthest_v, min(farthest_v, surprise_v))
     evidence = each.evidence - 0.5 * (math.log(variance / deviation**2) + bounded_v**2 / variance)
     # A short memory besides: a cell that breaks down shows within a minute.
     recent = each.recent * _SHORT_MEMORY - 2.0 * _TEMPER * math.log1p((surprise_v / _SHORT_V) ** 2 / 4.0)
