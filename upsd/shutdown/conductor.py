@@ -16,10 +16,12 @@ import structlog
 
 from upsd.domain.plan import PlanPurpose, StepKind, StepState
 from upsd.domain.power import Event, Severity
+from upsd.shutdown import progress as standing
 from upsd.shutdown.budget import critical_path_s
 from upsd.shutdown.engine import Engine
-from upsd.shutdown.phase import GOOD, Phase, step_event
+from upsd.shutdown.phase import Phase
 from upsd.shutdown.plan import over_before, recovery_plan, rehearsal_plan, shed_plan, shutdown_plan, undo_plan
+from upsd.shutdown.progress import GOOD, step_event
 from upsd.shutdown.recorder import Recorder
 from upsd.shutdown.trigger import REQUESTED
 
@@ -40,8 +42,6 @@ log = structlog.get_logger()
 
 _RETRY_S = 300.0
 _ON_BATTERY = frozenset({PlanPurpose.SHUTDOWN, PlanPurpose.SHED})
-_REHEARSED_FOR_REAL = frozenset({StepKind.CORDON, StepKind.POWEROFF, StepKind.FLUSH})
-"""The steps whose rehearsal takes as long as they do: the same calls and logins."""
 _DOWN = frozenset({Phase.SHUTTING_DOWN, Phase.FINISHED})
 
 
@@ -128,18 +128,14 @@ class Conductor:
     @property
     def ended(self) -> frozenset[str]:
         """The steps of the shutdown plan that are over."""
-        return frozenset(step for step, progress in self.progress.items() if progress.state.ended)
+        return standing.ended(self.progress)
 
     @property
     def confirmed_off(self) -> frozenset[str]:
         """The machines that the running or ended shutdown, or the shedding, has seen go off."""
         if self.phase not in {*_DOWN, Phase.SHEDDING}:
             return frozenset()
-        return frozenset(
-            progress.step.target
-            for progress in self.progress.values()
-            if progress.step.kind is StepKind.CONFIRM_OFF and progress.state in GOOD
-        )
+        return standing.seen_off(self.progress)
 
     @property
     def may_start(self) -> bool:
@@ -287,20 +283,17 @@ class Conductor:
 
     async def _shed(self, plan: Plan, record: Mapping[str, Scalar], outage: str, ended: Collection[str]) -> None:
         await self.recorder.write(record)
-        bad = _not_good(await self._run(plan, outage, ended))
+        bad = standing.not_good(await self._run(plan, outage, ended))
         severity = Severity.WARNING if bad else Severity.INFO
         fields = {"outage": outage, "off": ", ".join(sorted(self.confirmed_off)) or None, "not_done": bad}
         self._emit(Event("shedding_finished", severity, fields))
 
     def _began(self) -> frozenset[str]:
         """The steps of the running plan, or the last one, that have begun."""
-        idle = {StepState.PENDING, StepState.LEFT_OUT}
-        return frozenset(step for step, progress in self.progress.items() if progress.state not in idle)
+        return standing.began(self.progress)
 
     def _good_of_shedding(self) -> frozenset[str]:
-        if self.phase is not Phase.SHEDDING:
-            return frozenset()
-        return frozenset(step for step, progress in self.progress.items() if progress.state in GOOD)
+        return standing.gone_well(self.progress) if self.phase is Phase.SHEDDING else frozenset()
 
     async def _begin(self, outage: str, ended: Collection[str]) -> None:
         expected_s = round(critical_path_s(self.plan), 1)
@@ -311,9 +304,8 @@ class Conductor:
 
     async def _shut_down(self, outage: str, ended: Collection[str]) -> None:
         results = await self._run(self.plan, outage, ended)
-        left_out = sorted(step for step, progress in results.items() if progress.state is StepState.LEFT_OUT)
-        bad = sorted(step for step, progress in results.items() if progress.state not in {*GOOD, StepState.LEFT_OUT})
-        fields = {"outage": outage, "not_done": ", ".join(bad) or None, "left_out": ", ".join(left_out) or None}
+        bad, left_out = standing.gone_wrong(results), standing.left_out(results)
+        fields = {"outage": outage, "not_done": bad, "left_out": left_out}
         self._emit(Event("shutdown_finished", Severity.CRITICAL, fields))
         self._finished_at = asyncio.get_running_loop().time()
         self._settle(Phase.FINISHED)
@@ -321,10 +313,9 @@ class Conductor:
     async def _bring_back(self, plan: Plan, outage: str) -> None:
         await self.recorder.write({"record": "undoing", "outage": outage, "plan": plan.purpose.value})
         results = await self._run(plan, outage, ())
-        bad = _not_good(results)
+        bad = standing.not_good(results)
         # An outage whose cordons could not be taken back stays open, so that the next start tries again.
-        undone = [progress.state in GOOD for progress in results.values() if progress.step.kind is StepKind.UNCORDON]
-        if all(undone):
+        if standing.all_uncordoned(results):
             how = "recovered" if plan.purpose is PlanPurpose.RECOVERY else "aborted"
             await self.recorder.write({"record": "closed", "outage": outage, "how": how})
             self.recorder.settled()
@@ -341,10 +332,10 @@ class Conductor:
 
     async def _rehearse(self, name: str) -> None:
         results = await self._run(rehearsal_plan(self.plan), name, ())
-        bad = sorted(step for step, progress in results.items() if progress.state not in GOOD)
+        bad = standing.not_good(results)
         self.progress = {}
         self._settle(Phase.IDLE)
-        fields = {"rehearsal": name, "not_proven": ", ".join(bad) or None}
+        fields = {"rehearsal": name, "not_proven": bad}
         self._emit(Event("rehearsal_finished", Severity.WARNING if bad else Severity.INFO, fields))
 
     def _leave_rehearsal(self) -> None:
@@ -391,7 +382,8 @@ class Conductor:
             if progress.state.ended and purpose in {PlanPurpose.SHUTDOWN, PlanPurpose.REHEARSAL}:
                 self._hear_end(purpose, progress)
             self._tell(purpose, progress)
-            self._learn(purpose, progress)
+            if self._learner and not self._resumed:  # half of a run shows no whole durations
+                self._learner.follow(purpose, progress)
         self._changed()
 
     def _tell(self, purpose: PlanPurpose, progress: StepProgress) -> None:
@@ -404,17 +396,6 @@ class Conductor:
         elif progress.state.ended:
             self._emit(replace(step_event(progress), name="step_rehearsed"))
 
-    def _learn(self, purpose: PlanPurpose, progress: StepProgress) -> None:
-        """Remember how long it took; a run that was taken up half-way shows no whole durations."""
-        if self._learner is None or self._resumed or purpose is PlanPurpose.ABORT:
-            return
-        if purpose is PlanPurpose.REHEARSAL and progress.step.kind not in _REHEARSED_FOR_REAL:
-            return
-        if progress.step.kind is StepKind.HOST_POWEROFF:
-            self._learner.save()  # there may be no time for it later
-        elif progress.state.ended:
-            self._learner.note(progress)
-
     def _note_host(self, progress: StepProgress) -> None:
         if progress.state in GOOD:
             self.missing.discard(progress.step.target)
@@ -425,10 +406,6 @@ class Conductor:
         passed = [p for p in self.progress.values() if p.step.commits and p.started_at is not None]
         if len(passed) == 1 and not (self._resumed and self._resumed.committed):
             self._emit(Event("point_of_no_return", Severity.CRITICAL, {"step": progress.step.id}))
-
-
-def _not_good(results: Mapping[str, StepProgress]) -> str | None:
-    return ", ".join(sorted(step for step, progress in results.items() if progress.state not in GOOD)) or None
 
 
 async def _stop(task: asyncio.Task[None]) -> None:
