@@ -77,6 +77,10 @@ def _command(options: Namespace) -> int:
             from upsd.ctl.outages import run as run_outages  # noqa: PLC0415 - the others do without
 
             return run_outages(options, _socket(options))
+        case "drill":
+            from upsd.ctl.drill import run as run_drill  # noqa: PLC0415 - the others do without
+
+            return run_drill(options, _socket(options), _paint(options))
         case "rehearse" | "arm" | "disarm":
             from upsd.ctl.readiness import run as run_readiness  # noqa: PLC0415 - the others do without
 

@@ -11,6 +11,8 @@ class Phase(enum.StrEnum):
     IDLE = "idle"
     SHEDDING = "shedding"
     """Some workers go off early, or are off, so that the battery lasts longer for the rest."""
+    DRILLING = "drilling"
+    """One worker goes off as in an outage, to come back at once."""
     SHUTTING_DOWN = "shutting-down"
     FINISHED = "finished"
     """The shutdown plan has ended and this machine is still up."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from upsd.domain.plan import StepKind, StepState
+from upsd.domain.plan import PlanPurpose, StepKind, StepState
 from upsd.domain.power import Event, Severity
 
 if TYPE_CHECKING:
@@ -63,15 +63,17 @@ def left_out(run: Mapping[str, StepProgress]) -> str | None:
     return _named(step for step, progress in run.items() if progress.state is StepState.LEFT_OUT)
 
 
-def step_event(progress: StepProgress) -> Event:
-    """What everybody is told when a step begins or ends."""
+def step_event(purpose: PlanPurpose, progress: StepProgress) -> Event | None:
+    """What everybody is told when a step begins or ends; of a rehearsal, so that nobody takes it for an outage."""
+    rehearsal = purpose is PlanPurpose.REHEARSAL
     fields: dict[str, Scalar] = {"step": progress.step.id, "state": progress.state.value}
     if not progress.state.ended:
-        return Event("step_started", Severity.INFO, fields)
+        return None if rehearsal else Event("step_started", Severity.INFO, fields)
     if progress.started_at is not None and progress.ended_at is not None:
         fields["seconds"] = round(progress.ended_at - progress.started_at, 1)
     fields["detail"] = progress.detail or None
-    return Event("step_ended", Severity.INFO if progress.state in GOOD else Severity.WARNING, fields)
+    name = "step_rehearsed" if rehearsal else "step_ended"
+    return Event(name, Severity.INFO if progress.state in GOOD else Severity.WARNING, fields)
 
 
 def _named(steps: Iterable[str]) -> str | None:
