@@ -185,6 +185,7 @@ async def test_an_outage_in_a_drill_shuts_the_rack_down_as_any_other(when: str) 
     world, conductor = outage.world, outage.conductor
     if when == "draining":
         world.rack.cluster.refused["web/pi3-0"] = AN_HOUR_S
+    world.rack.hosts["pi3"].boot_s = 24.0  # so that it is hardly up when the shutdown begins
     moments: dict[str, Callable[[], bool]] = {
         "draining": lambda: "drain pi3" in conductor.progress,
         "going off": lambda: "poweroff pi3" in world.rack.did(),
