@@ -4,14 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import json
+import signal
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 from hardware_sim.machines import MachineState
 from tests.integration.brokers import until
 from tests.integration.outage import DEADLINE_S, Scene, scene, together
+from tests.integration.test_requested_shutdown import AT, daemon, rest, running
+from upsd.domain.power import Event, Severity
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Mapping
     from pathlib import Path
+
+    from upsd.status import Json, StatusBoard
 
 # So slow that there is time to believe that a machine is off: its port here refuses, and is not silent.
 SEEN_OFF_PACE = 0.075
@@ -20,6 +27,57 @@ SEEN_OFF_PACE = 0.075
 async def test_a_worker_is_drilled_before_anybody_arms_the_rack(tmp_path: Path) -> None:
     """To the end, and with a daemon that is killed while the machine is off."""
     await together(_to_the_end(tmp_path / "end"), _killed(tmp_path / "killed"))
+
+
+# What upsctl shows, by what a daemon tells it.
+
+BEGUN: Json = {"drill": "d1", "worker": "pi3", "wakes": True, "expected_s": 140.0, "waits_s": 300.0}
+ENDED = Event("step_ended", Severity.INFO, {"step": "poweroff pi3", "state": "forced", "seconds": 1.0, "detail": None})
+
+
+async def begin(_request: Mapping[str, Json]) -> Json:
+    """Take the command."""
+    return BEGUN
+
+
+@asynccontextmanager
+async def watched() -> AsyncIterator[tuple[StatusBoard, asyncio.subprocess.Process]]:
+    """An upsctl that has begun a drill, and the board that it watches."""
+    async with (
+        daemon({"drill": begin}) as (board, path),
+        running("drill", "pi3", "--yes", "--socket", path) as process,
+    ):
+        yield board, process
+
+
+async def test_a_drill_that_went_wrong_is_exit_status_1_and_names_it() -> None:
+    """A script that drills before it arms must notice."""
+    async with watched() as (board, process):
+        board.emit(ENDED, AT)
+        board.emit(Event("drill_finished", Severity.WARNING, {"drill": "other", "not_done": None}), AT)
+        board.emit(Event("drill_finished", Severity.WARNING, {"drill": "d1", "not_done": "confirm-off pi3"}), AT)
+        code, out, err = await rest(process)
+    assert (code, err) == (1, "")
+    assert "forced    poweroff pi3" in out
+    assert out.endswith("1 of 1 steps went wrong: confirm-off pi3\n")
+
+
+async def test_a_drill_that_was_called_off_is_exit_status_1() -> None:
+    """By an outage, or a person."""
+    async with watched() as (board, process):
+        board.emit(Event("drill_cancelled", Severity.WARNING, {"drill": "d1", "worker": "pi3"}), AT)
+        code, out, _ = await rest(process)
+    assert code == 1
+    assert "called off: see upsctl status; pi3 comes back with the mains" in out
+
+
+async def test_ctrl_c_ends_the_watching_only() -> None:
+    """The machine may be off by now, and is brought back."""
+    async with watched() as (_, process):
+        process.send_signal(signal.SIGINT)
+        code, out, err = await rest(process)
+    assert (code, err) == (130, "")
+    assert "the drill goes on" in out
 
 
 async def _to_the_end(directory: Path) -> None:

@@ -192,7 +192,7 @@ def _add_drill(add_parser: Callable[..., argparse.ArgumentParser], common: argpa
         add_parser,
         "drill",
         common,
-        about="Power one worker off as an outage would, and bring it back, while the mains is there.",
+        about="Really power one worker off, as in an outage, and bring it back.",
         examples=("sudo upsctl drill pi3", "sudo upsctl drill pi3 --yes"),
         exits=(
             "0   it went off and is back as it was",
