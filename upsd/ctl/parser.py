@@ -112,7 +112,7 @@ def _add_plan_acts(add_parser: Callable[..., argparse.ArgumentParser], common: a
         add_parser,
         "abort",
         common,
-        about="Call a shutdown off and undo it, until the first machine is powered off.",
+        about="Call a shutdown off and undo it, until the first machine is powered off; or a\ndrill, at any time.",
         examples=("sudo upsctl abort", "sudo upsctl abort --force"),
         exits=(
             "0   everything is undone",
