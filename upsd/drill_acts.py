@@ -13,6 +13,7 @@ from upsd.domain.plan import StepKind
 from upsd.domain.power import PowerState
 from upsd.shutdown.budget import critical_path_s
 from upsd.shutdown.phase import Phase
+from upsd.shutdown.trials import drill_plan, return_plan
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -31,7 +32,8 @@ def drill_acts(supervisor: Supervisor, conductor: Conductor) -> dict[str, Act]:
         worker = _worker(conductor.shape, request.get("worker"))
         if reason := _why_not_now(supervisor, conductor):
             raise ActError(f"no drill now: {reason}")
-        away, back = conductor.drill_plans(worker.name)
+        plans = (drill_plan(conductor.shape, worker.name), return_plan(conductor.shape, worker.name))
+        away, back = map(conductor.by_experience, plans)
         expected_s = critical_path_s(away) + critical_path_s(back)
         waits_s = next(step.limit_s for step in back.steps if step.kind is StepKind.WAIT_HOST)
         if request.get("yes") is not True:

@@ -11,7 +11,7 @@ import pytest
 
 from hardware_sim.memory_rack import MASTER
 from hardware_sim.memory_world import WORKLOAD, MemoryWorld
-from tests.sim.outages import AN_HOUR_S, WORKERS, DyingNotes, Outage, living, rules
+from tests.sim.outages import AN_HOUR_S, WORKERS, DyingNotes, Notes, Outage, living, rules
 from upsd.control import ActError
 from upsd.domain.plan import PlanPurpose, StepProgress, StepState
 from upsd.drill_acts import drill_acts
@@ -23,10 +23,10 @@ from upsd.shutdown.shedding import ShedGroup
 from upsd.shutdown.steps import RemoteMachine
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator, Callable, Mapping
 
     from upsd.domain.plan import Plan
-    from upsd.domain.power import Event
+    from upsd.domain.power import Event, Scalar
 
 PODS = {WORKLOAD: 2 * (len(WORKERS) + 1)}
 OTHERS = {"pi4-a", "pi4-b", MASTER}
@@ -315,6 +315,59 @@ async def test_a_daemon_killed_at_any_record_of_a_drill_brings_the_worker_back(r
         await asyncio.sleep(200)
         await all_as_before(after)
     assert powered_off(outage) <= {"pi3"}
+
+
+async def test_a_master_that_boots_in_the_middle_of_a_drill_brings_the_worker_back() -> None:
+    """Its battery, its plug, a kernel that panics: nobody waits for the worker then."""
+    outage = on_mains()
+    async with drilling(outage) as world:
+        assert await world.until(lambda: world.rack.hosts["pi3"].off, 120)
+    after = outage.next_run("next boot")
+    async with living(after):
+        assert await world.until(lambda: "recovery_finished" in after.names(), AN_HOUR_S)
+        await all_as_before(after)
+
+
+async def test_a_shutdown_that_a_person_asks_for_takes_over() -> None:
+    """And powers everything off, the drilled worker too."""
+    outage = on_mains()
+    async with drilling(outage) as world:
+        await until_told_to_go_off(outage)
+        acts = plan_acts(outage.supervisor, outage.conductor, outage.events.append)
+        assert await acts["shutdown"]({"yes": True}) == {"outage": "outage-1", "expected_s": pytest.approx(120, abs=60)}
+        assert await world.until(lambda: world.on_when_cut is not None, AN_HOUR_S)
+    assert world.on_when_cut == []
+    assert "drill_cancelled" in outage.names()
+    assert outage.conductor.reason == "requested"
+
+
+class SlowNotes(Notes):
+    """A journal whose disk takes its time with the end of the last step of a drill."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.written: asyncio.Future[None] | None = None
+
+    async def append(self, record: Mapping[str, Scalar]) -> None:
+        """Take the record, sooner or later."""
+        await super().append(record)
+        if (record.get("step"), record.get("state")) == ("confirm-off pi3", "done") and self.written is None:
+            self.written = asyncio.get_running_loop().create_future()
+            await self.written
+
+
+async def test_mains_that_goes_at_the_very_end_of_a_drill_does_not_leave_the_worker_off() -> None:
+    """The drill goes on by a hair's breadth, and must not take itself for what has taken its place."""
+    journal = SlowNotes()
+    outage = Outage(MemoryWorld(workers=WORKERS), rules(), journal=journal)
+    async with drilling(outage) as world:
+        assert await world.until(lambda: journal.written is not None, 120)
+        assert journal.written
+        journal.written.set_result(None)
+        outage.conductor.mains_away()
+        await asyncio.sleep(0)
+        assert outage.conductor.phase is Phase.SHEDDING
+        await all_as_before(outage)
 
 
 # What is refused.

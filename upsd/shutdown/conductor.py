@@ -24,7 +24,7 @@ from upsd.shutdown.phase import Phase
 from upsd.shutdown.plan import over_before, recovery_plan, rehearsal_plan, shed_plan, shutdown_plan, undo_plan
 from upsd.shutdown.progress import step_event
 from upsd.shutdown.recorder import Recorder
-from upsd.shutdown.trials import REASON, Drill, Rehearsal, drill_plan, return_plan
+from upsd.shutdown.trials import REASON, Drill, Rehearsal, drill_plan
 from upsd.shutdown.trigger import REQUESTED
 
 if TYPE_CHECKING:
@@ -112,8 +112,8 @@ class Conductor:
         self._finished_at = math.inf
         self._retry_at, self._retry_outage = math.inf, ""
         self._trial: Rehearsal | Drill | None = None
-        self.plan: Plan = self._by_experience(shutdown_plan(shape))
-        self.recovery: Plan = self._by_experience(recovery_plan(shape))
+        self.plan: Plan = self.by_experience(shutdown_plan(shape))
+        self.recovery: Plan = self.by_experience(recovery_plan(shape))
         self.phase = Phase.IDLE
         self.outage: str | None = None
         self.reason = ""
@@ -227,10 +227,6 @@ class Conductor:
         self.outage, self.reason = None, "rehearsal"
         self._try_out(Phase.REHEARSING, Rehearsal(name), partial(self._rehearse, Rehearsal(name)))
 
-    def drill_plans(self, worker: str) -> tuple[Plan, Plan]:
-        """The plans of a drill: away, and back if all goes well."""
-        return self._by_experience(drill_plan(self.shape, worker)), self._by_experience(return_plan(self.shape, worker))
-
     def drill(self, worker: str) -> Drill:
         """Power this worker off and bring it back, as long as nothing else is to run and the mains stays."""
         drill = Drill(f"{self._name_outage()}-drill", worker)
@@ -252,8 +248,12 @@ class Conductor:
     def refresh_plan(self) -> None:
         """Go by what was learned since, unless a plan runs; to be called when a step was tried out."""
         if self.phase is Phase.IDLE:
-            self.plan = self._by_experience(shutdown_plan(self.shape))
-            self.recovery = self._by_experience(recovery_plan(self.shape))
+            self.plan = self.by_experience(shutdown_plan(self.shape))
+            self.recovery = self.by_experience(recovery_plan(self.shape))
+
+    def by_experience(self, plan: Plan) -> Plan:
+        """The plan with what was learned of how long its steps take."""
+        return self._learner.apply(plan) if self._learner else plan
 
     async def close(self) -> None:
         """Stop what runs; nothing is undone."""
@@ -349,15 +349,18 @@ class Conductor:
 
     async def _go_and_return(self, drill: Drill) -> None:
         await self.recorder.write(drill.record)
-        away = await self._run(self.drill_plans(drill.worker)[0], drill.name, ())
+        away = await self._run(self.by_experience(drill_plan(self.shape, drill.worker)), drill.name, ())
+        if self._trial is not drill:
+            return  # something else has taken its place at this very moment
         # From here on it is an undoing like any other: if the mains goes now, the machine is left to boot.
         self._owed |= self._began()
         self.phase, self.shedding = Phase.ABORTING, frozenset()
         self._changed()
         back = await self._undo(undo_plan(self.plan, self._owed, self.shape, shed=self._owed_shed), drill.name)
-        self._trial, self.outage = None, None
-        self._emit(drill.finished(standing.not_good(away | back)))
-        self._settle(Phase.IDLE)
+        if self._trial is drill:
+            self._trial, self.outage = None, None
+            self._emit(drill.finished(standing.not_good(away | back)))
+            self._settle(Phase.IDLE)
 
     def _try_out(self, phase: Phase, trial: Rehearsal | Drill, work: Callable[[], Awaitable[None]]) -> None:
         self._emit(trial.started())
@@ -400,9 +403,6 @@ class Conductor:
         if self._learner:
             self._learner.save()
         return results
-
-    def _by_experience(self, plan: Plan) -> Plan:
-        return self._learner.apply(plan) if self._learner else plan
 
     def _settle(self, phase: Phase) -> None:
         self.phase = phase
