@@ -489,6 +489,7 @@ async def test_a_drill_is_not_shown_as_an_outage(board: StatusBoard, phase: str,
         )
     )
     result = await upsctl("status")
+    assert result.code == 0  # the power is no worse for it
     assert words in " ".join(result.out.split())
     assert f"{phase}, drill o1-drill" in result.out
     assert "outage o1" not in result.out
