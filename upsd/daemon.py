@@ -27,6 +27,7 @@ from upsd.acts import battery_acts, calibration_acts, may_act, outage_inquiries,
 from upsd.battery_keeper import BatteryKeeper
 from upsd.control import ControlError, ControlServer
 from upsd.domain.rack import RackError
+from upsd.drill_acts import drill_acts
 from upsd.filing import Filing
 from upsd.notify import Notifier, watchdog_interval_s
 from upsd.plan_acts import plan_acts
@@ -202,6 +203,7 @@ class Daemon:
                 **battery_acts(self._battery.replaced),
                 **calibration_acts(self._operations, lambda: self._supervisor.would_start_in_s(self._loop.time())),
                 **plan_acts(self._supervisor, self._conductor, self._surfaces.emit),
+                **drill_acts(self._supervisor, self._conductor),
                 **self._readiness.acts(),
             },
             inquiries=outage_inquiries(settings.state_directory / _OUTAGES),

@@ -75,7 +75,7 @@ def _why_nothing_to_abort(conductor: Conductor) -> str | None:
         case Phase.IDLE:
             return "no shutdown is under way"
         case Phase.ABORTING:
-            return "the shutdown is being undone already; watch it: upsctl status"
+            return "what was begun is being undone already; watch it: upsctl status"
         case Phase.RECOVERING:
             return "no shutdown is under way: the rack is being brought back; watch it: upsctl status"
         case _ if conductor.committed or conductor.phase is Phase.FINISHED:

@@ -103,8 +103,13 @@ class ReadinessKeeper:
         yield from (trouble for trouble in (self._arming_trouble, self._ledger_trouble) if trouble)
 
     def learn(self, purpose: PlanPurpose, progress: StepProgress) -> None:
-        """Note how a step of a shutdown or of a rehearsal ended."""
-        fingerprint = self._fingerprints.get(progress.step.id, "")
+        """Note how a step of a shutdown, a rehearsal or a drill ended.
+
+        A drill cordons one node, which proves nothing of the cordon of all.
+        """
+        fingerprint = self._fingerprints.get(progress.step.id)
+        if fingerprint is None:
+            return
         self._ledger = noted(self._ledger, progress, HOW[purpose], self._today(), fingerprint)
         self._save_ledger()
 

@@ -40,8 +40,9 @@ STATE_PAUSE_S = 0.5
 class Snapshot:
     """Everything that is known at one moment; `None` is not known, or does not apply now.
 
-    `starts_in_s` is how long the shutdown can still wait; `phase` is one of idle, shedding, shutting-down, aborting,
-    recovering, rehearsing and finished; `test_result` is how the last battery test of ours ended, in NUT's words.
+    `starts_in_s` is how long the shutdown can still wait; `phase` is one of idle, shedding, drilling, shutting-down,
+    aborting, recovering, rehearsing and finished; `test_result` is how the last battery test of ours ended, in NUT's
+    words.
     """
 
     ups: str

@@ -117,7 +117,7 @@ class Supervisor:
             self._take_up(reading)
         self.view, events = observe(self.view, reading, self._rules.power)
         if self.view.confirmed != confirmed:
-            self._conductor.note_supply(self.view.lost_at)
+            self._conductor.recorder.note_supply(self.view.lost_at)
         self._low_end = min(self._low_end, reading.at + self._battery.after_low_s) if self.view.low else math.inf
         on_mains = self.view.lost_at is None
         self._held_back = self._held_back and not on_mains
@@ -136,7 +136,7 @@ class Supervisor:
             self.view = replace(self.view, lost_at=self._lost_before)
             self._watch.take_up(self._lost_before)
         elif self._lost_before is not None:
-            self._conductor.note_supply(None)
+            self._conductor.recorder.note_supply(None)
 
     @property
     def armed(self) -> bool:

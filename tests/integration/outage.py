@@ -231,6 +231,7 @@ async def scene(
     *,
     cluster: SimulatedCluster | None = None,
     line_speed: float = 0.0,
+    machine_pace: float = _MACHINE_PACE,
     authority: trustme.CA | None = None,
     login: tuple[str, str] | None = None,
 ) -> AsyncIterator[Scene]:
@@ -241,6 +242,7 @@ async def scene(
         environment: `UPSD_*` variables for each start of the daemon.
         cluster: another one than `small_cluster()`.
         line_speed: of the UPS's serial line, 0 for one without delay.
+        machine_pace: the machines take so many times as long as real ones.
         authority: the broker speaks TLS, with a certificate by it.
         login: the broker asks for this user and password.
     """
@@ -249,7 +251,7 @@ async def scene(
         directory,
         _SETTINGS.format(directory=directory),
         cluster=cluster or small_cluster(),
-        machine_pace=_MACHINE_PACE,
+        machine_pace=machine_pace,
         line_speed=line_speed,
         runs_broker=False,
         starts_daemon=False,

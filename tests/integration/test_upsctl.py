@@ -343,7 +343,18 @@ async def test_without_a_command_there_is_help_that_begins_with_examples() -> No
 
 @pytest.mark.parametrize(
     "command",
-    [[], ["status"], ["events"], ["plan"], ["shutdown"], ["abort"], ["config"], ["config", "check"], ["version"]],
+    [
+        [],
+        ["status"],
+        ["events"],
+        ["plan"],
+        ["shutdown"],
+        ["abort"],
+        ["drill"],
+        ["config"],
+        ["config", "check"],
+        ["version"],
+    ],
 )
 async def test_every_help_names_the_exit_status(command: list[str]) -> None:
     """A script's author needs no manual."""
@@ -462,3 +473,24 @@ async def test_a_rehearsal_is_not_shown_as_an_outage(board: StatusBoard) -> None
     assert result.code == 0
     assert "rehearsing: nothing is changed" in result.out.splitlines()
     assert "outage" not in result.out
+
+
+@pytest.mark.parametrize(
+    ("phase", "words"),
+    [("drilling", "a drill: one worker goes off as in an outage"), ("aborting", "switch it on if it can't be woken")],
+)
+async def test_a_drill_is_not_shown_as_an_outage(board: StatusBoard, phase: str, words: str) -> None:
+    """Whoever looks is told what he has to do, and not that the rack shuts down."""
+    show(board, replace(ON_LINE, phase=phase))
+    progress = StepProgress(step(1, StepKind.POWEROFF), StepState.RUNNING, started_at=99.0, deadline_at=130.0)
+    board.set_shutdown(
+        shutdown_document(
+            phase=phase, outage="o1-drill", reason="drill", progress=[progress], at=AT, now=100.0, committed=False
+        )
+    )
+    result = await upsctl("status")
+    assert result.code == 0  # the power is no worse for it
+    assert words in " ".join(result.out.split())
+    assert f"{phase}, drill o1-drill" in result.out
+    assert "outage o1" not in result.out
+    assert "what the shutdown did" not in result.out

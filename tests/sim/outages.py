@@ -51,6 +51,24 @@ class Notes:
         self.records.append(record)
 
 
+class DyingNotes(Notes):
+    """A journal whose daemon is killed when so many records are written: nothing that waits for it goes on."""
+
+    def __init__(self, last: int) -> None:
+        super().__init__()
+        self.last = last
+        self.dead = asyncio.Event()
+        self.buried = asyncio.Event()
+
+    async def append(self, record: Mapping[str, Scalar]) -> None:
+        """Take the record, or die."""
+        if not self.dead.is_set() or self.buried.is_set():
+            await super().append(record)
+        if len(self.records) == self.last and not self.buried.is_set():
+            self.dead.set()
+            await self.buried.wait()
+
+
 @dataclass
 class Outage:
     """A world, and a daemon's decisions that follow it."""

@@ -192,6 +192,28 @@ async def test_an_outage_proves_what_it_did(tmp_path: Path) -> None:
     assert (proof.how.value, proof.detail[:3]) == ("outage", "off")
 
 
+async def test_a_drill_proves_what_it_did_and_shows_what_failed(tmp_path: Path) -> None:
+    """As done for real, and of that one worker only: the cordon of one node is no proof of the cordon of all."""
+
+    async def drill(rack: Rack) -> None:
+        rack.outage.conductor.drill("pi3")
+        assert await rack.outage.world.until(lambda: rack.outage.conductor.phase is Phase.IDLE, 3600.0)
+
+    async def work(rack: Rack) -> None:
+        await drill(rack)
+        assert rack.look().proven_steps == 3
+        rack.outage.world.rack.hosts["pi3"].faults.fail("run", "refused the key")
+        await drill(rack)
+        assert "poweroff pi3 failed when drilled on 2026-11-26: refused the key" in rack.look().because
+
+    await racked(work, tmp_path)
+    ledger, _ = load_ledger(tmp_path)
+    assert set(ledger.entries) == {"drain pi3", "poweroff pi3", "confirm-off pi3"}
+    proof = ledger.of("drain pi3").proven("1")
+    assert proof
+    assert proof.how.value == "drilled"
+
+
 async def test_a_rehearsal_is_refused_in_an_outage_and_while_a_plan_runs(tmp_path: Path) -> None:
     """An outage comes first, from its first reading on."""
 

@@ -135,6 +135,14 @@ def test_a_shedding_is_no_shutdown() -> None:
     assert again.ended == found.ended
 
 
+def test_a_drill_whose_first_record_is_lost_is_no_shutdown_either() -> None:
+    """A restarted daemon must not shut the rack down because of it."""
+    lost = [{**record, "plan": "drill", "outage": "o1", "boot_id": "b1"} for record in SHED[1:]]
+    found = replay(as_lines(lost))
+    assert found is not None
+    assert (found.only_shed, found.committed) == (True, False)
+
+
 def test_a_shutdown_after_a_shedding_has_done_what_that_did() -> None:
     """But only in the same boot: after another one the machines may be on again."""
     found = replay(as_lines([*SHED, OUTAGE]))

@@ -169,3 +169,50 @@ def test_a_cell_never_ends_its_row() -> None:
     report = make_report(numbered([*SHUTDOWN, *RECOVERY]), "iplug")
     evil = replace(report, troubles=("x\n## y | z <img>",))
     assert "- x ## y \\| z &lt;img>" in markdown(evil).splitlines()
+
+
+DRILL = [
+    at("03:10:00", "shedding", outage=f"{NAME}-drill", reason="drill", workers="pi3", plan="drill"),
+    step("03:10:01", "poweroff pi3", "running", plan="drill"),
+    step("03:10:02", "poweroff pi3", "done", plan="drill", seconds=1.0),
+    step("03:10:02", "confirm-off pi3", "running", plan="drill"),
+    step("03:10:22", "confirm-off pi3", "done", plan="drill", seconds=20.0),
+    at("03:10:22", "undoing", outage=f"{NAME}-drill", plan="abort"),
+    step("03:10:23", "wait-host pi3", "running", plan="abort"),
+    step("03:11:23", "wait-host pi3", "done", plan="abort", seconds=60.0, detail="answers, woken 1 times"),
+    at("03:11:30", "closed", outage=f"{NAME}-drill", how="aborted"),
+]
+
+
+def test_a_drill_is_not_taken_for_an_outage() -> None:
+    """Whoever reads of it later must not believe that the mains was away or that the rack was shut down."""
+    report = make_report(numbered(DRILL), "iplug")
+    assert (report.outage, report.ending, report.drilled) == (f"{NAME}-drill", Ending.DRILLED, "pi3")
+    assert (report.mains_away_s, report.mains_back_at, report.troubles) == (0.0, None, ())
+    (machine,) = report.machines
+    assert (machine.machine, machine.down_s) == ("pi3", 61.0)
+    text = markdown(report)
+    assert text.startswith("# Drill of 14 January 2026, 03:10\n\n**One worker was powered off for real")
+    assert "It was pi3, as somebody had asked for; iplug had mains all the time. Nothing went wrong." in text
+    assert "utage" not in text
+    assert "the drill of pi3 began" in text
+
+
+def test_an_outage_that_began_in_a_drill_is_an_outage() -> None:
+    """And its report tells of the drill, too."""
+    report = make_report(numbered([*DRILL[:5], *SHUTDOWN, *RECOVERY]), "iplug")
+    assert (report.outage, report.ending, report.drilled) == (NAME, Ending.RECOVERED, None)
+    assert report.mains_away_s is not None
+    assert "the drill of pi3 began" in markdown(report)
+
+
+def test_one_node_that_is_ready_again_is_no_sign_of_another() -> None:
+    """Each worker that was powered off by itself is waited for by itself."""
+    others = [
+        step("03:10:02", "drain pi4", "running", plan="shed"),
+        step("03:10:03", "poweroff pi4", "running", plan="shed"),
+        step("03:10:40", "wait-ready pi3", "running", plan="abort"),
+        step("03:10:50", "wait-ready pi3", "done", plan="abort"),
+    ]
+    report = make_report(numbered([LOST, *others, BACK]), "iplug")
+    assert [(machine.machine, machine.back_at) for machine in report.machines] == [("pi4", None)]

@@ -28,7 +28,7 @@ def ask(path: str, what: str, timeout_s: float = ANSWER_TIMEOUT_S, **arguments: 
     return next(_converse(path, {"ask": what, **arguments}, timeout_s))
 
 
-def act(path: str, what: str, timeout_s: float, **arguments: int | bool) -> Any:
+def act(path: str, what: str, timeout_s: float, **arguments: int | bool | str) -> Any:
     """What became of a command, once it has been carried out."""
     return next(_converse(path, {"act": what, **arguments}, timeout_s))[what]
 

@@ -77,6 +77,10 @@ def _command(options: Namespace) -> int:
             from upsd.ctl.outages import run as run_outages  # noqa: PLC0415 - the others do without
 
             return run_outages(options, _socket(options))
+        case "drill":
+            from upsd.ctl.drill import run as run_drill  # noqa: PLC0415 - the others do without
+
+            return run_drill(options, _socket(options), _paint(options))
         case "rehearse" | "arm" | "disarm":
             from upsd.ctl.readiness import run as run_readiness  # noqa: PLC0415 - the others do without
 
@@ -108,7 +112,8 @@ def _status(options: Namespace) -> int:
         from upsd.ctl.table import status_lines  # noqa: PLC0415 - the others do without
 
         print("\n".join(status_lines(state, shutdown, _paint(options))))
-    if state["phase"] in {"shutting-down", "aborting", "finished"}:
+    coming_back = state["phase"] == "aborting" and shutdown["reason"] == "drill"
+    if state["phase"] in {"shutting-down", "aborting", "finished"} and not coming_back:
         return NOT_WELL
     return {"on_line": ON_LINE, "on_battery": ON_BATTERY}.get(state["power"], NOT_WELL)
 

@@ -112,7 +112,7 @@ def _add_plan_acts(add_parser: Callable[..., argparse.ArgumentParser], common: a
         add_parser,
         "abort",
         common,
-        about="Call a shutdown off and undo it, until the first machine is powered off.",
+        about="Call a shutdown off and undo it, until the first machine is powered off; or a\ndrill, at any time.",
         examples=("sudo upsctl abort", "sudo upsctl abort --force"),
         exits=(
             "0   everything is undone",
@@ -166,6 +166,7 @@ def _add_readiness(add_parser: Callable[..., argparse.ArgumentParser], common: a
         ),
     )
     _add_json(rehearse, "one JSON object with how each step went")
+    _add_drill(add_parser, common)
     arm = _described(
         add_parser,
         "arm",
@@ -184,6 +185,25 @@ def _add_readiness(add_parser: Callable[..., argparse.ArgumentParser], common: a
         exits=("0   not armed any more", "1   refused, with the reason", "3   no upsd answers"),
     )
     disarm.add_argument("--yes", action="store_true", help="you mean it; without it nothing is done")
+
+
+def _add_drill(add_parser: Callable[..., argparse.ArgumentParser], common: argparse.ArgumentParser) -> None:
+    drill = _described(
+        add_parser,
+        "drill",
+        common,
+        about="Really power one worker off, as in an outage, and bring it back.",
+        examples=("sudo upsctl drill pi3", "sudo upsctl drill pi3 --yes"),
+        exits=(
+            "0   it went off and is back as it was",
+            "1   a step went wrong, or it was refused or called off, with the reason",
+            "3   no upsd answers, or it went away",
+            "130 no longer watched (Ctrl-C); it goes on",
+        ),
+    )
+    drill.add_argument("worker", metavar="WORKER", help="its name in the settings")
+    drill.add_argument("--yes", action="store_true", help="you mean it; without it you are told what would happen")
+    _add_json(drill, "one JSON object with how each step went, at the end")
 
 
 def _add_ups(add_parser: Callable[..., argparse.ArgumentParser], common: argparse.ArgumentParser) -> None:

@@ -47,7 +47,7 @@ def abort(options: Namespace, socket: str, paint: Paint) -> int:
     """Call the shutdown off and follow its undoing to the end; the exit status."""
     following = _Following(socket)
     held_back = client.act(socket, "abort", client.ANSWER_TIMEOUT_S, force=options.force)["held_back"]
-    print("The shutdown is called off, and what it did is being undone. Ctrl-C only ends the watching.", flush=True)
+    print("Called off: what was done is being undone. Ctrl-C only ends the watching.", flush=True)
     if held_back:
         print(f"Held back until the mains is back: {', '.join(held_back)}. The latest safe start is not.", flush=True)
     try:

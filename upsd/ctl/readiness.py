@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 OK, FAILED = 0, 1
 ANSWER_S = 15.0
-PROVEN = "done"
+PROVEN = frozenset({"done", "forced"})
 
 
 def run(options: Namespace, socket: str, paint: Paint) -> int:
@@ -49,7 +49,7 @@ def _rehearse(socket: str, paint: Paint, *, as_json: bool) -> int:
         if name == "step_rehearsed":
             steps.append(fields)
             if not as_json:
-                print(_line(fields, paint), flush=True)
+                print(step_line(fields, paint), flush=True)
         elif name in {"rehearsal_finished", "rehearsal_cancelled"} and fields["rehearsal"] == started["rehearsal"]:
             cancelled, bad = name == "rehearsal_cancelled", fields.get("not_proven")
             break
@@ -64,7 +64,8 @@ def _rehearse(socket: str, paint: Paint, *, as_json: bool) -> int:
     return FAILED if bad or cancelled else OK
 
 
-def _line(step: dict[str, Any], paint: Paint) -> str:
-    state = paint(f"{plain(step['state']):<9}", "green" if step["state"] == PROVEN else "red")
+def step_line(step: dict[str, Any], paint: Paint) -> str:
+    """How a step ended, and why."""
+    state = paint(f"{plain(step['state']):<9}", "green" if step["state"] in PROVEN else "red")
     seconds = "" if step.get("seconds") is None else f"{step['seconds']:.1f} s"
     return f"{state} {plain(step['step']):<27} {seconds:>7}  {plain(step['detail'] or '')}".rstrip()

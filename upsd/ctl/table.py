@@ -136,8 +136,9 @@ def _next(state: dict[str, Any], shutdown: dict[str, Any]) -> str:
     phase, power = state["phase"], state["power"]
     under_way = {
         "shutting-down": _until_the_end(shutdown),
-        "aborting": "what the shutdown did is being undone",
+        "aborting": _undoing(shutdown),
         "recovering": "the rack is being brought back",
+        "drilling": "a drill: one worker goes off as in an outage, and is brought back",
         "rehearsing": "every step is being proven; nothing is changed",
         "finished": "the shutdown is complete: this machine goes off",
     }
@@ -150,6 +151,12 @@ def _next(state: dict[str, Any], shutdown: dict[str, Any]) -> str:
     if power == "on_line":
         return "nothing: the rack runs on mains"
     return "waiting for a UPS that answers and feeds its outlets"
+
+
+def _undoing(shutdown: dict[str, Any]) -> str:
+    if shutdown.get("reason") == "drill":
+        return "a drill: the worker is being brought back; switch it on if it can't be woken (no mac)"
+    return "what the shutdown did is being undone"
 
 
 def _until_the_end(shutdown: dict[str, Any]) -> str:
@@ -170,7 +177,8 @@ def _start(starts_in_s: float | None) -> str:
 
 def _progress(shutdown: dict[str, Any], paint: Paint) -> list[str]:
     rehearsal = shutdown["phase"] == "rehearsing"
-    outage = f"{shutdown['phase']}, outage {shutdown['outage'] or UNKNOWN}: {shutdown['reason'] or UNKNOWN}"
+    drill = "drill" if shutdown["reason"] == "drill" else "outage"
+    outage = f"{shutdown['phase']}, {drill} {shutdown['outage'] or UNKNOWN}: {shutdown['reason'] or UNKNOWN}"
     title = "rehearsing: nothing is changed" if rehearsal else outage
     lines = [paint(line, "bold") for line in textwrap.wrap(plain(title), WIDTH)]
     id_width = max(len(step["id"]) for step in shutdown["steps"])

@@ -76,6 +76,8 @@ class PlanPurpose(enum.StrEnum):
 
     SHUTDOWN = "shutdown"
     SHED = "shed"
+    DRILL = "drill"
+    """One worker off as in an outage, while the mains is there."""
     ABORT = "abort"
     RECOVERY = "recovery"
     REHEARSAL = "rehearsal"

@@ -1,4 +1,4 @@
-"""Which plan runs now: none, the shedding of some workers, the shutdown, their undoing, the recovery, or a rehearsal.
+"""Which plan runs now: none, a shedding, the shutdown, their undoing, the recovery, a rehearsal, or a drill.
 
 The conductor holds the plan that an outage would run, starts it, calls it off while that is still possible, and
 takes it up again after a restart. It is told what happened and decides nothing about power.
@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import math
-from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -16,11 +15,16 @@ import structlog
 
 from upsd.domain.plan import PlanPurpose, StepKind, StepState
 from upsd.domain.power import Event, Severity
+from upsd.shutdown import progress as standing
 from upsd.shutdown.budget import critical_path_s
 from upsd.shutdown.engine import Engine
-from upsd.shutdown.phase import GOOD, Phase, step_event
+from upsd.shutdown.ledger import HOW
+from upsd.shutdown.missing import note
+from upsd.shutdown.phase import Phase
 from upsd.shutdown.plan import over_before, recovery_plan, rehearsal_plan, shed_plan, shutdown_plan, undo_plan
+from upsd.shutdown.progress import step_event
 from upsd.shutdown.recorder import Recorder
+from upsd.shutdown.trials import REASON, Drill, Rehearsal, drill_plan
 from upsd.shutdown.trigger import REQUESTED
 
 if TYPE_CHECKING:
@@ -39,10 +43,10 @@ log = structlog.get_logger()
 
 
 _RETRY_S = 300.0
-_ON_BATTERY = frozenset({PlanPurpose.SHUTDOWN, PlanPurpose.SHED})
-_REHEARSED_FOR_REAL = frozenset({StepKind.CORDON, StepKind.POWEROFF, StepKind.FLUSH})
-"""The steps whose rehearsal takes as long as they do: the same calls and logins."""
+_ON_BATTERY = frozenset({PlanPurpose.SHUTDOWN, PlanPurpose.SHED, PlanPurpose.DRILL})
 _DOWN = frozenset({Phase.SHUTTING_DOWN, Phase.FINISHED})
+_EARLY = frozenset({Phase.SHEDDING, Phase.DRILLING})
+"""Some workers go off, and what that has done is done for a shutdown that takes over."""
 
 
 class Conductor:
@@ -64,7 +68,7 @@ class Conductor:
         figures: what is written of the battery beside every record.
         settled: is called when what the journal tells may have come to its end.
         closed: is called when an outage is over and everything is back.
-        learn: hears how each step of a shutdown or of a rehearsal ended.
+        learn: hears how each step of a shutdown, a rehearsal or a drill ended.
     """
 
     def __init__(
@@ -87,7 +91,7 @@ class Conductor:
         closed: Callable[[], None] = lambda: None,
         learn: Callable[[PlanPurpose, StepProgress], None] = lambda _purpose, _progress: None,
     ) -> None:
-        self._shape = shape
+        self.shape = shape
         self._performers = performers
         self._rehearsers = rehearsers
         self.recorder = Recorder(journal, emit=emit, boot_id=boot_id, figures=figures, settled=settled)
@@ -107,15 +111,15 @@ class Conductor:
         self._owed_shed: frozenset[str] = frozenset()
         self._finished_at = math.inf
         self._retry_at, self._retry_outage = math.inf, ""
-        self._rehearsal = ""
-        self.plan: Plan = self._by_experience(shutdown_plan(shape))
-        self.recovery: Plan = self._by_experience(recovery_plan(shape))
+        self._trial: Rehearsal | Drill | None = None
+        self.plan: Plan = self.by_experience(shutdown_plan(shape))
+        self.recovery: Plan = self.by_experience(recovery_plan(shape))
         self.phase = Phase.IDLE
         self.outage: str | None = None
         self.reason = ""
         self.progress: dict[str, StepProgress] = {}
         self.shedding: frozenset[str] = frozenset()
-        """The workers that go off early, or are off, in this outage."""
+        """The workers that go off early, or are off, in this outage or drill."""
         self.missing: set[str] = set()
         """The machines that were waited for in vain, as far as nobody has seen them since."""
 
@@ -128,18 +132,12 @@ class Conductor:
     @property
     def ended(self) -> frozenset[str]:
         """The steps of the shutdown plan that are over."""
-        return frozenset(step for step, progress in self.progress.items() if progress.state.ended)
+        return standing.ended(self.progress)
 
     @property
     def confirmed_off(self) -> frozenset[str]:
-        """The machines that the running or ended shutdown, or the shedding, has seen go off."""
-        if self.phase not in {*_DOWN, Phase.SHEDDING}:
-            return frozenset()
-        return frozenset(
-            progress.step.target
-            for progress in self.progress.values()
-            if progress.step.kind is StepKind.CONFIRM_OFF and progress.state in GOOD
-        )
+        """The machines that the running or ended shutdown, the shedding or the drill has seen go off."""
+        return standing.seen_off(self.progress) if self.phase in _DOWN | _EARLY else frozenset()
 
     @property
     def may_start(self) -> bool:
@@ -149,18 +147,18 @@ class Conductor:
     def shed(self, workers: Collection[str], reason: str) -> None:
         """Power these workers off early, beside those that are off already; what brings back is called off for it."""
         outage = self.outage if self.outage and self.phase is Phase.SHEDDING else self._name_outage()
-        self._shed_more(outage, reason, self.shedding.union(workers), self._good_of_shedding())
+        self._shed_more(outage, reason, self.shedding.union(workers), self._good_early())
 
     def start(self, reason: str, *, owed: Collection[str] = ()) -> None:
         """Start the shutdown; what else runs (a shedding, an abort, a recovery) is called off for it.
 
         What the shedding has done is done. `owed` are steps that an outage before it began and nobody has undone.
         """
-        self._owed |= frozenset(owed) | (self._began() if self.phase is Phase.SHEDDING else frozenset())
+        self._owed |= frozenset(owed) | self._began_early()
         self.outage = self.outage if self.outage and self.phase is Phase.SHEDDING else self._name_outage()
         self.reason = reason
         self._emit(Event("shutdown_started", Severity.CRITICAL, {"outage": self.outage, "reason": reason}))
-        self._switch(Phase.SHUTTING_DOWN, partial(self._begin, self.outage, self._good_of_shedding()))
+        self._switch(Phase.SHUTTING_DOWN, partial(self._begin, self.outage, self._good_early()))
 
     def resume(self, unfinished: Unfinished) -> None:
         """Take up a shutdown, or a shedding, that an earlier run of the daemon, in this boot, left unfinished."""
@@ -193,8 +191,8 @@ class Conductor:
             self.undo(self._retry_outage, ())
 
     def call_off(self, reason: str) -> None:
-        """Undo the running shedding, or shutdown unless it has passed its point of no return."""
-        undoable = self.phase is Phase.SHEDDING or (self.phase is Phase.SHUTTING_DOWN and not self.committed)
+        """Undo the running shedding or drill, or shutdown unless it has passed its point of no return."""
+        undoable = self.phase in _EARLY or (self.phase is Phase.SHUTTING_DOWN and not self.committed)
         if undoable and self.outage:
             self.undo(self.outage, self._began(), reason=reason)
 
@@ -214,7 +212,7 @@ class Conductor:
         self.outage = outage
         name = "shutdown_aborted" if begun or not self._owed_shed else "shedding_undone"
         self._emit(Event(name, Severity.WARNING, {"outage": outage, "reason": reason}))
-        plan = undo_plan(self.plan, self._owed, self._shape, shed=self._owed_shed)
+        plan = undo_plan(self.plan, self._owed, self.shape, shed=self._owed_shed)
         self._switch(Phase.ABORTING, partial(self._bring_back, plan, outage))
 
     def recover(self, outage: str) -> None:
@@ -226,26 +224,36 @@ class Conductor:
 
     def rehearse(self, name: str) -> None:
         """Prove the steps of the shutdown without harm, as long as nothing else is to run and the mains stays."""
-        self.outage, self.reason, self._rehearsal = None, "rehearsal", name
-        self._emit(Event("rehearsal_started", Severity.INFO, {"rehearsal": name}))
-        self._switch(Phase.REHEARSING, partial(self._rehearse, name))
+        self.outage, self.reason = None, "rehearsal"
+        self._try_out(Phase.REHEARSING, Rehearsal(name), partial(self._rehearse, Rehearsal(name)))
+
+    def drill(self, worker: str) -> Drill:
+        """Power this worker off and bring it back, as long as nothing else is to run and the mains stays."""
+        drill = Drill(f"{self._name_outage()}-drill", worker)
+        self.outage, self.reason, self.shedding = drill.name, REASON, frozenset({worker})
+        self._owed_shed |= self.shedding
+        self._try_out(Phase.DRILLING, drill, partial(self._go_and_return, drill))
+        return drill
 
     def mains_away(self) -> None:
-        """The mains is away, perhaps for a moment only: a rehearsal ends at once."""
+        """The mains is away, perhaps for a moment only: a rehearsal ends at once, and a drill is one no more.
+
+        What a drill has begun goes on as a shedding: nothing is switched on in an outage, and the mains brings it back.
+        """
         if self.phase is Phase.REHEARSING:
             self._switch(Phase.IDLE, _do_nothing)
-
-    def note_supply(self, lost_at: float | None) -> None:
-        """Write down, for the next run, since when (loop time) the mains is away, or that it is back."""
-        now = asyncio.get_running_loop().time()
-        for_s = None if lost_at is None else round(now - lost_at, 1)
-        self.recorder.note({"record": "supply", "lost_at": lost_at, "for_s": for_s}, settles=lost_at is None)
+        elif self.phase is Phase.DRILLING:
+            self._shed_more(self._name_outage(), REASON, self.shedding, self._good_early())
 
     def refresh_plan(self) -> None:
         """Go by what was learned since, unless a plan runs; to be called when a step was tried out."""
         if self.phase is Phase.IDLE:
-            self.plan = self._by_experience(shutdown_plan(self._shape))
-            self.recovery = self._by_experience(recovery_plan(self._shape))
+            self.plan = self.by_experience(shutdown_plan(self.shape))
+            self.recovery = self.by_experience(recovery_plan(self.shape))
+
+    def by_experience(self, plan: Plan) -> Plan:
+        """The plan with what was learned of how long its steps take."""
+        return self._learner.apply(plan) if self._learner else plan
 
     async def close(self) -> None:
         """Stop what runs; nothing is undone."""
@@ -254,9 +262,9 @@ class Conductor:
         await self.recorder.close()
 
     def _switch(self, phase: Phase, work: Callable[[], Awaitable[None]]) -> None:
-        self._leave_rehearsal()
+        self._leave_trial()
         previous, self.phase, self._resumed, self._engine = self._task, phase, None, None
-        self.shedding = self.shedding if phase is Phase.SHEDDING else frozenset()
+        self.shedding = self.shedding if phase in _EARLY else frozenset()
         self._task = asyncio.create_task(self._run_after(previous, work), name=phase.value)
         self._changed()
 
@@ -268,39 +276,38 @@ class Conductor:
         except Exception:
             # Whatever it is, the next trigger must be able to start the shutdown again.
             log.exception("plan_defect", phase=self.phase.value)
-            if self.phase is Phase.REHEARSING:
-                self._leave_rehearsal()
-            else:
+            self._leave_trial()
+            if self.phase is not Phase.REHEARSING:
                 self._owed |= self._began()
                 self._retry_at, self._retry_outage = asyncio.get_running_loop().time() + _RETRY_S, self.outage or ""
             self._settle(Phase.IDLE)
 
     def _shed_more(self, outage: str, reason: str, workers: Collection[str], ended: Collection[str]) -> None:
-        self._owed |= self._began() if self.phase is Phase.SHEDDING else frozenset()
+        self._owed |= self._began_early()
         self.outage, self.reason, self.shedding = outage, reason, frozenset(workers)
         self._owed_shed |= self.shedding
         named = ", ".join(sorted(self.shedding))
         self._emit(Event("shedding_started", Severity.WARNING, {"outage": outage, "workers": named, "reason": reason}))
         record = {"record": "shedding", "outage": outage, "reason": reason, "workers": named}
-        plan = shed_plan(self._shape, self.shedding)
+        plan = shed_plan(self.shape, self.shedding)
         self._switch(Phase.SHEDDING, partial(self._shed, plan, record, outage, ended))
 
     async def _shed(self, plan: Plan, record: Mapping[str, Scalar], outage: str, ended: Collection[str]) -> None:
         await self.recorder.write(record)
-        bad = _not_good(await self._run(plan, outage, ended))
+        bad = standing.not_good(await self._run(plan, outage, ended))
         severity = Severity.WARNING if bad else Severity.INFO
         fields = {"outage": outage, "off": ", ".join(sorted(self.confirmed_off)) or None, "not_done": bad}
         self._emit(Event("shedding_finished", severity, fields))
 
     def _began(self) -> frozenset[str]:
         """The steps of the running plan, or the last one, that have begun."""
-        idle = {StepState.PENDING, StepState.LEFT_OUT}
-        return frozenset(step for step, progress in self.progress.items() if progress.state not in idle)
+        return standing.began(self.progress)
 
-    def _good_of_shedding(self) -> frozenset[str]:
-        if self.phase is not Phase.SHEDDING:
-            return frozenset()
-        return frozenset(step for step, progress in self.progress.items() if progress.state in GOOD)
+    def _began_early(self) -> frozenset[str]:
+        return self._began() if self.phase in _EARLY else frozenset()
+
+    def _good_early(self) -> frozenset[str]:
+        return standing.gone_well(self.progress) if self.phase in _EARLY else frozenset()
 
     async def _begin(self, outage: str, ended: Collection[str]) -> None:
         expected_s = round(critical_path_s(self.plan), 1)
@@ -311,20 +318,25 @@ class Conductor:
 
     async def _shut_down(self, outage: str, ended: Collection[str]) -> None:
         results = await self._run(self.plan, outage, ended)
-        left_out = sorted(step for step, progress in results.items() if progress.state is StepState.LEFT_OUT)
-        bad = sorted(step for step, progress in results.items() if progress.state not in {*GOOD, StepState.LEFT_OUT})
-        fields = {"outage": outage, "not_done": ", ".join(bad) or None, "left_out": ", ".join(left_out) or None}
+        bad, left_out = standing.gone_wrong(results), standing.left_out(results)
+        fields = {"outage": outage, "not_done": bad, "left_out": left_out}
         self._emit(Event("shutdown_finished", Severity.CRITICAL, fields))
         self._finished_at = asyncio.get_running_loop().time()
         self._settle(Phase.FINISHED)
 
     async def _bring_back(self, plan: Plan, outage: str) -> None:
+        bad = standing.not_good(await self._undo(plan, outage))
+        name = "recovery_finished" if plan.purpose is PlanPurpose.RECOVERY else "abort_finished"
+        severity = Severity.CRITICAL if bad else Severity.INFO
+        self._emit(Event(name, severity, {"outage": outage, "not_done": bad}))
+        self.outage = None
+        self._settle(Phase.IDLE)
+
+    async def _undo(self, plan: Plan, outage: str) -> dict[str, StepProgress]:
         await self.recorder.write({"record": "undoing", "outage": outage, "plan": plan.purpose.value})
         results = await self._run(plan, outage, ())
-        bad = _not_good(results)
         # An outage whose cordons could not be taken back stays open, so that the next start tries again.
-        undone = [progress.state in GOOD for progress in results.values() if progress.step.kind is StepKind.UNCORDON]
-        if all(undone):
+        if standing.all_uncordoned(results):
             how = "recovered" if plan.purpose is PlanPurpose.RECOVERY else "aborted"
             await self.recorder.write({"record": "closed", "outage": outage, "how": how})
             self.recorder.settled()
@@ -333,26 +345,42 @@ class Conductor:
             self._closed()
         else:
             self._retry_at, self._retry_outage = asyncio.get_running_loop().time() + _RETRY_S, outage
-        name = "recovery_finished" if plan.purpose is PlanPurpose.RECOVERY else "abort_finished"
-        severity = Severity.CRITICAL if bad else Severity.INFO
-        self._emit(Event(name, severity, {"outage": outage, "not_done": bad}))
-        self.outage = None
-        self._settle(Phase.IDLE)
+        return results
 
-    async def _rehearse(self, name: str) -> None:
-        results = await self._run(rehearsal_plan(self.plan), name, ())
-        bad = sorted(step for step, progress in results.items() if progress.state not in GOOD)
-        self.progress = {}
-        self._settle(Phase.IDLE)
-        fields = {"rehearsal": name, "not_proven": ", ".join(bad) or None}
-        self._emit(Event("rehearsal_finished", Severity.WARNING if bad else Severity.INFO, fields))
+    async def _go_and_return(self, drill: Drill) -> None:
+        await self.recorder.write(drill.record)
+        away = await self._run(self.by_experience(drill_plan(self.shape, drill.worker)), drill.name, ())
+        if self._trial is not drill:
+            return  # something else has taken its place at this very moment
+        # From here on it is an undoing like any other: if the mains goes now, the machine is left to boot.
+        self._owed |= self._began()
+        self.phase, self.shedding = Phase.ABORTING, frozenset()
+        self._changed()
+        back = await self._undo(undo_plan(self.plan, self._owed, self.shape, shed=self._owed_shed), drill.name)
+        if self._trial is drill:
+            self._trial, self.outage = None, None
+            self._emit(drill.finished(standing.not_good(away | back)))
+            self._settle(Phase.IDLE)
 
-    def _leave_rehearsal(self) -> None:
-        """What is left of a rehearsal that has not ended, once something else takes its place."""
-        if self.phase is Phase.REHEARSING and self._task:
+    def _try_out(self, phase: Phase, trial: Rehearsal | Drill, work: Callable[[], Awaitable[None]]) -> None:
+        self._emit(trial.started())
+        self._switch(phase, work)
+        self._trial = trial
+
+    async def _rehearse(self, rehearsal: Rehearsal) -> None:
+        bad = standing.not_good(await self._run(rehearsal_plan(self.plan), rehearsal.name, ()))
+        self._trial, self.progress = None, {}
+        self._settle(Phase.IDLE)
+        self._emit(rehearsal.finished(bad))
+
+    def _leave_trial(self) -> None:
+        """What is left of a rehearsal or a drill that has not ended, once something else takes its place."""
+        trial, self._trial = self._trial, None
+        if isinstance(trial, Rehearsal) and self._task:
             self._task.cancel()
             self._engine, self.progress = None, {}
-            self._emit(Event("rehearsal_cancelled", Severity.WARNING, {"rehearsal": self._rehearsal}))
+        if trial:
+            self._emit(trial.cancelled())
 
     async def _run(self, plan: Plan, outage: str, ended: Collection[str]) -> dict[str, StepProgress]:
         rehearsal = plan.purpose is PlanPurpose.REHEARSAL
@@ -376,9 +404,6 @@ class Conductor:
             self._learner.save()
         return results
 
-    def _by_experience(self, plan: Plan) -> Plan:
-        return self._learner.apply(plan) if self._learner else plan
-
     def _settle(self, phase: Phase) -> None:
         self.phase = phase
         self.refresh_plan()
@@ -388,47 +413,25 @@ class Conductor:
         before = self.progress.get(progress.step.id)
         self.progress[progress.step.id] = progress
         if before is not None and before.state is not progress.state:
-            if progress.state.ended and purpose in {PlanPurpose.SHUTDOWN, PlanPurpose.REHEARSAL}:
+            if progress.state.ended and purpose in HOW:
                 self._hear_end(purpose, progress)
             self._tell(purpose, progress)
-            self._learn(purpose, progress)
+            if self._learner and not self._resumed:  # half of a run shows no whole durations
+                self._learner.follow(purpose, progress)
         self._changed()
 
     def _tell(self, purpose: PlanPurpose, progress: StepProgress) -> None:
-        if purpose is not PlanPurpose.REHEARSAL:
-            self._emit(step_event(progress))
-            if progress.step.commits and progress.state is StepState.RUNNING and self.phase is Phase.SHUTTING_DOWN:
-                self._note_commit(progress)
-            if progress.step.kind is StepKind.WAIT_HOST and progress.state.ended:
-                self._note_host(progress)
-        elif progress.state.ended:
-            self._emit(replace(step_event(progress), name="step_rehearsed"))
-
-    def _learn(self, purpose: PlanPurpose, progress: StepProgress) -> None:
-        """Remember how long it took; a run that was taken up half-way shows no whole durations."""
-        if self._learner is None or self._resumed or purpose is PlanPurpose.ABORT:
-            return
-        if purpose is PlanPurpose.REHEARSAL and progress.step.kind not in _REHEARSED_FOR_REAL:
-            return
-        if progress.step.kind is StepKind.HOST_POWEROFF:
-            self._learner.save()  # there may be no time for it later
-        elif progress.state.ended:
-            self._learner.note(progress)
-
-    def _note_host(self, progress: StepProgress) -> None:
-        if progress.state in GOOD:
-            self.missing.discard(progress.step.target)
-        elif progress.state is not StepState.CANCELLED:
-            self.missing.add(progress.step.target)
+        if event := step_event(purpose, progress):
+            self._emit(event)
+        if progress.step.commits and progress.state is StepState.RUNNING and self.phase is Phase.SHUTTING_DOWN:
+            self._note_commit(progress)
+        if progress.step.kind is StepKind.WAIT_HOST and progress.state.ended:
+            note(self.missing, progress)
 
     def _note_commit(self, progress: StepProgress) -> None:
         passed = [p for p in self.progress.values() if p.step.commits and p.started_at is not None]
         if len(passed) == 1 and not (self._resumed and self._resumed.committed):
             self._emit(Event("point_of_no_return", Severity.CRITICAL, {"step": progress.step.id}))
-
-
-def _not_good(results: Mapping[str, StepProgress]) -> str | None:
-    return ", ".join(sorted(step for step, progress in results.items() if progress.state not in GOOD)) or None
 
 
 async def _stop(task: asyncio.Task[None]) -> None:

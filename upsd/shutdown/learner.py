@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 import structlog
 
+from upsd.domain.plan import PlanPurpose, StepKind
 from upsd.files import write_whole
 from upsd.shutdown.durations import from_text, learned, observe, observe_step, to_text
 
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     from upsd.shutdown.durations import Durations
 
 FILE: Final = "durations.json"
+_REHEARSED_FOR_REAL: Final = frozenset({StepKind.CORDON, StepKind.POWEROFF, StepKind.FLUSH})
+"""The steps whose rehearsal takes as long as they do: the same calls and logins."""
 
 log = structlog.get_logger()
 
@@ -65,6 +68,17 @@ class Learner:
     def apply(self, plan: Plan) -> Plan:
         """The plan with what was learned."""
         return learned(plan, self.durations)
+
+    def follow(self, purpose: PlanPurpose, progress: StepProgress) -> None:
+        """Learn from a step that has begun or ended, unless it undoes what another did."""
+        if purpose is PlanPurpose.ABORT:
+            return
+        if purpose is PlanPurpose.REHEARSAL and progress.step.kind not in _REHEARSED_FOR_REAL:
+            return
+        if progress.step.kind is StepKind.HOST_POWEROFF:
+            self.save()  # there may be no time for it later
+        elif progress.state.ended:
+            self.note(progress)
 
     def note(self, progress: StepProgress) -> None:
         """Learn from the end of a step."""

@@ -31,7 +31,8 @@ class How(enum.StrEnum):
     OUTAGE = "outage"
 
 
-HOW = {PlanPurpose.REHEARSAL: How.REHEARSED, PlanPurpose.SHUTDOWN: How.OUTAGE}
+HOW = {PlanPurpose.REHEARSAL: How.REHEARSED, PlanPurpose.DRILL: How.DRILLED, PlanPurpose.SHUTDOWN: How.OUTAGE}
+"""The plans whose steps prove something."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

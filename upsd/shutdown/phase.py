@@ -1,19 +1,8 @@
-"""What the conductor does at the moment, and what it tells of a step."""
+"""What the conductor does at the moment."""
 
 from __future__ import annotations
 
 import enum
-from typing import TYPE_CHECKING, Final
-
-from upsd.domain.plan import StepState
-from upsd.domain.power import Event, Severity
-
-if TYPE_CHECKING:
-    from upsd.domain.plan import StepProgress
-    from upsd.domain.power import Scalar
-
-GOOD: Final = frozenset({StepState.DONE, StepState.FORCED})
-"""How a step ends well."""
 
 
 class Phase(enum.StrEnum):
@@ -22,6 +11,8 @@ class Phase(enum.StrEnum):
     IDLE = "idle"
     SHEDDING = "shedding"
     """Some workers go off early, or are off, so that the battery lasts longer for the rest."""
+    DRILLING = "drilling"
+    """One worker goes off as in an outage, to come back at once."""
     SHUTTING_DOWN = "shutting-down"
     FINISHED = "finished"
     """The shutdown plan has ended and this machine is still up."""
@@ -29,14 +20,3 @@ class Phase(enum.StrEnum):
     RECOVERING = "recovering"
     REHEARSING = "rehearsing"
     """The steps of the shutdown are being proven, without harm."""
-
-
-def step_event(progress: StepProgress) -> Event:
-    """What everybody is told when a step begins or ends."""
-    fields: dict[str, Scalar] = {"step": progress.step.id, "state": progress.state.value}
-    if not progress.state.ended:
-        return Event("step_started", Severity.INFO, fields)
-    if progress.started_at is not None and progress.ended_at is not None:
-        fields["seconds"] = round(progress.ended_at - progress.started_at, 1)
-    fields["detail"] = progress.detail or None
-    return Event("step_ended", Severity.INFO if progress.state in GOOD else Severity.WARNING, fields)

@@ -74,6 +74,12 @@ class Recorder:
         self._notes.add(note)
         note.add_done_callback(self._notes.discard)
 
+    def note_supply(self, lost_at: float | None) -> None:
+        """Write down, for the next run, since when (loop time) the mains is away, or that it is back."""
+        now = asyncio.get_running_loop().time()
+        for_s = None if lost_at is None else round(now - lost_at, 1)
+        self.note({"record": "supply", "lost_at": lost_at, "for_s": for_s}, settles=lost_at is None)
+
     async def close(self) -> None:
         """Wait for what is being noted."""
         if self._notes:

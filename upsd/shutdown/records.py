@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 UNKNOWN = "unknown"
 _UNDOING = frozenset({"abort", "recovery"})
-_SHEDDING = "shed"
+_SHEDDING = frozenset({"shed", "drill"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,7 +156,7 @@ def _following(before: Unfinished | None, opened: Unfinished) -> Unfinished:
 
 def _replay_step(outage: Unfinished | None, record: Mapping[str, Scalar]) -> Unfinished | None:
     step, state = str(record["step"]), record["state"]
-    undoes, sheds = record.get("plan") in _UNDOING, record.get("plan") == _SHEDDING
+    undoes, sheds = record.get("plan") in _UNDOING, record.get("plan") in _SHEDDING
     name = record.get("outage")
     if undoes:
         outage = _undoing(outage) if outage else None

@@ -1,4 +1,4 @@
-"""What was that outage? The journal's records, once it is over, as one report; pure.
+"""What was that outage, or that drill? The journal's records, once it is over, as one report; pure.
 
 It is made from what was written down and from nothing else, so it says of a lost record that it is lost. Dates are
 those of the records (ISO 8601, UTC); durations are seconds.
@@ -24,7 +24,7 @@ SCHEMA = 1
 _NAME = re.compile(r"[0-9A-Za-z][0-9A-Za-z-]{0,63}", re.ASCII)
 _LONGEST_LOSS_S = 30 * 24 * 3600.0
 _NO_FIGURE = 1e12
-_SHUTDOWN, _RECOVERY = "shutdown", "recovery"
+_SHUTDOWN, _RECOVERY, _ABORT, _DRILL = "shutdown", "recovery", "abort", "drill"
 _WELL = frozenset({StepState.DONE.value, StepState.FORCED.value})
 _POWEROFFS = frozenset({StepKind.POWEROFF.value, StepKind.HOST_POWEROFF.value})
 _SIGNS_OF_LIFE = ("wait-host", StepKind.WAIT_STORAGE.value, StepKind.WAIT_READY.value)
@@ -37,6 +37,8 @@ class Ending(enum.StrEnum):
     """The mains was back before a shutdown began."""
     ABORTED = "aborted"
     RECOVERED = "recovered"
+    DRILLED = "drilled"
+    """It was none: a person had one worker powered off and brought back, with the mains there all the time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +89,7 @@ class Happening:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """An outage from its beginning to its end."""
+    """An outage from its beginning to its end, or a drill; `drilled` is the worker that a drill was of."""
 
     outage: str
     ups: str
@@ -106,6 +108,7 @@ class Report:
     troubles: tuple[str, ...]
     steps: tuple[StepAccount, ...]
     timeline: tuple[Happening, ...]
+    drilled: str | None = None
 
     def document(self) -> dict[str, object]:
         """As JSON values."""
@@ -119,8 +122,8 @@ def is_name(text: str) -> bool:
 
 def name_of(records: Sequence[Record]) -> str:
     """The outage's own name, or the date of its first record."""
-    named = (str(record.get("outage")) for record in records if record["record"] == "outage")
-    name = next(named, "")
+    begun = next((record for record in records if record["record"] == "outage"), None) or _drill(records)
+    name = str(begun.get("outage")) if begun else ""
     return name if is_name(name) else re.sub(r"[^0-9TZ]", "", _date(records[0]).partition(".")[0]) + "Z"
 
 
@@ -136,7 +139,8 @@ def make_report(records: Sequence[Record], ups: str) -> Report:
     """The report of records that are worth one."""
     records = [record for record in records if _is_date(record.get("at"))]
     steps = _steps(records)
-    began_at, back_at = _began_at(records), _mains_back_at(records)
+    drill = _drill(records)
+    began_at, back_at = _began_at(records), None if drill else _mains_back_at(records)
     shutdown = next((record for record in records if record["record"] == "outage"), None)
     moments = [at for step in steps if step.plan == _SHUTDOWN for at in (step.began_at, step.ended_at) if at]
     shutdown_at = _date(shutdown) if shutdown else min(moments, default=None)
@@ -144,11 +148,11 @@ def make_report(records: Sequence[Record], ups: str) -> Report:
     return Report(
         outage=name_of(records),
         ups=ups,
-        ending=_ending(records),
+        ending=Ending.DRILLED if drill else _ending(records),
         began_at=began_at,
         ended_at=_date(records[-1]),
         mains_back_at=back_at,
-        mains_away_s=_between(began_at, back_at),
+        mains_away_s=0.0 if drill else _between(began_at, back_at),
         reason=str(shutdown["reason"]) if shutdown and shutdown.get("reason") else None,
         shutdown_at=shutdown_at,
         shutdown_s=_between(shutdown_at, max(moments, default=None)),
@@ -159,7 +163,23 @@ def make_report(records: Sequence[Record], ups: str) -> Report:
         troubles=tuple(_troubles(records, steps)),
         steps=tuple(steps),
         timeline=tuple(_timeline(records)),
+        drilled=str(drill.get("workers")) if drill else None,
     )
+
+
+def _drill(records: Iterable[Record]) -> Record | None:
+    """How the drill began, if they tell of one that no outage has ended."""
+    found: Record | None = None
+    for record in records:
+        if record["record"] == "outage" or (record["record"] == "supply" and _is_loss(record)):
+            return None
+        if found is None and _begins_drill(record):
+            found = record
+    return found
+
+
+def _begins_drill(record: Record) -> bool:
+    return record["record"] == "shedding" and record.get("plan") == _DRILL
 
 
 def _ending(records: Sequence[Record]) -> Ending:
@@ -227,13 +247,13 @@ def _machines(records: Sequence[Record], steps: Sequence[StepAccount]) -> Iterab
 
 
 def _back_at(machine: str, steps: Sequence[StepAccount], nodes: set[str]) -> str | None:
-    """The first step of the recovery that has seen the machine: itself, or as one of all nodes."""
+    """The first step of the way back that has seen the machine: itself, or as one of all nodes."""
     seen = (
         step.ended_at
         for kind in _SIGNS_OF_LIFE
         for step in steps
-        if step.plan == _RECOVERY and _kind(step.step) == kind and step.state in _WELL
-        if _target(step.step) == machine or (kind == StepKind.WAIT_READY.value and machine in nodes)
+        if step.plan in {_RECOVERY, _ABORT} and _kind(step.step) == kind and step.state in _WELL
+        if _target(step.step) == machine or (step.step == StepKind.WAIT_READY.value and machine in nodes)
     )
     return next(seen, None)
 
@@ -290,6 +310,7 @@ _OUTCOMES: Mapping[str, str] = {
 
 def _timeline(records: Sequence[Record]) -> Iterable[Happening]:
     committed, away, anew = False, False, [id(record) for record in _starts(records, anew=True)]
+    drilled = _drill(records) is not None
     for record in records:
         at, kind = _date(record), record["record"]
         if kind == "supply" and away is not _is_loss(record):  # each run of the daemon notes the loss for itself
@@ -297,12 +318,14 @@ def _timeline(records: Sequence[Record]) -> Iterable[Happening]:
             yield Happening(_lost_at(record), "the mains went") if away else Happening(at, "the mains was back")
         elif kind == "outage":
             yield Happening(at, f"the shutdown began: {record.get('reason')}")
+        elif _begins_drill(record):
+            yield Happening(at, f"the drill of {record.get('workers')} began")
         elif kind == "started":
             yield Happening(at, "the master had booted" if id(record) in anew else "upsd was started again")
         elif kind == "undoing":
             yield Happening(at, "the recovery began" if record.get("plan") == _RECOVERY else "the undoing began")
         elif kind == "closed":
-            yield Happening(at, f"the outage was over: {record.get('how')}")
+            yield Happening(at, "the drill was over" if drilled else f"the outage was over: {record.get('how')}")
         elif kind == "step" and record.get("state") == StepState.RUNNING.value:
             if record.get("commits") and not committed:
                 committed = True

@@ -1,4 +1,4 @@
-"""How is the report of an outage read? As Markdown, the short answer first; pure."""
+"""How is the report of an outage, or of a drill, read? As Markdown, the short answer first; pure."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ _ENDINGS = {
     Ending.OUTLASTED: "The rack worked on: no shutdown was needed.",
     Ending.ABORTED: "A shutdown had begun; the mains came back in time, and what was done was undone.",
     Ending.RECOVERED: "The rack was shut down, and brought back.",
+    Ending.DRILLED: "One worker was powered off for real, to be brought back at once.",
 }
 _REASONS = {
     "latest-safe-start": "it was the latest safe moment",
@@ -27,6 +28,7 @@ _REASONS = {
     "shutdown-imminent": "the UPS was about to switch off",
     "battery-low": "the UPS said that its battery was low",
 }
+_WAY_BACK = {Ending.RECOVERED: "Recovery took", Ending.DRILLED: "Bringing it back took"}
 _NOT_KNOWN = "-"
 _NOT_SEEN = "not seen"
 
@@ -35,7 +37,7 @@ def markdown(report: Report) -> str:
     """The whole report."""
     began = _moment(report.began_at)
     parts = [
-        f"# Outage of {began.day} {began:%B %Y}, {began:%H:%M}",
+        f"# {'Drill' if report.drilled else 'Outage'} of {began.day} {began:%B %Y}, {began:%H:%M}",
         f"**{_ENDINGS[report.ending]}** {_mains(report)} {_verdict(report)}",
         _table(("", ""), _summary(report)),
         "## What went wrong",
@@ -54,6 +56,8 @@ def markdown(report: Report) -> str:
 
 
 def _mains(report: Report) -> str:
+    if report.drilled:
+        return f"It was {_cell(report.drilled)}, as somebody had asked for; {report.ups} had mains all the time."
     if report.mains_away_s is None:
         return f"{report.ups} was without mains from {_clock(report.began_at, report)}."
     return f"{report.ups} was without mains for {spoken(report.mains_away_s)}."
@@ -68,7 +72,10 @@ def _verdict(report: Report) -> str:
 
 def _summary(report: Report) -> Iterable[tuple[str, ...]]:
     back = _NOT_SEEN if report.mains_back_at is None else _clock(report.mains_back_at, report)
-    yield "Mains away", f"{_clock(report.began_at, report)} to {back} UTC"
+    if report.drilled:
+        yield "Drill", f"{_clock(report.began_at, report)} to {_clock(report.ended_at, report)} UTC"
+    else:
+        yield "Mains away", f"{_clock(report.began_at, report)} to {back} UTC"
     if report.reason:
         after = _seconds_between(report.began_at, report.shutdown_at)
         waited = f", {spoken(after)} after the mains went" if after is not None else ""
@@ -77,7 +84,7 @@ def _summary(report: Report) -> Iterable[tuple[str, ...]]:
         expected = report.shutdown_expected_s
         yield "Shutdown took", spoken(report.shutdown_s) + (f" of {spoken(expected)} expected" if expected else "")
     if report.recovery_s is not None:
-        yield ("Recovery took" if report.ending is Ending.RECOVERED else "Undoing took"), spoken(report.recovery_s)
+        yield _WAY_BACK.get(report.ending, "Undoing took"), spoken(report.recovery_s)
     yield "Name", f"`{report.outage}`"
 
 
