@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from upsd.domain.power import Event, Severity
 from upsd.power import PowerView, mains_lost, observe, tick
@@ -32,6 +32,7 @@ from upsd.status import Snapshot
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from upsd.domain.plan import Plan
     from upsd.domain.power import Reading, RuntimeEstimate, Scalar, UpsIdentity
     from upsd.domain.readiness import Readiness
     from upsd.power import PowerRules
@@ -56,6 +57,14 @@ class SupervisorRules:
     trigger: TriggerRules
     watts: Mapping[str, float]
     shedding: tuple[ShedGroup, ...] = ()
+
+
+class _Needs(NamedTuple):
+    """How long (s) the shutdown that is planned takes, and what the battery must carry before a boot."""
+
+    plan: Plan
+    shutdown_s: float
+    floor_s: float
 
 
 class Supervisor:
@@ -106,6 +115,7 @@ class Supervisor:
         self.view = PowerView(heard_at=now)
         self.identity: UpsIdentity | None = None
         self._known: tuple[UpsIdentity | None, BatteryFacts] | None = None
+        self._needed: _Needs | None = None
         self.warnings: tuple[str, ...] = ()
         self.readiness: Readiness | None = None
         self.test_result: str | None = None
@@ -190,12 +200,18 @@ class Supervisor:
 
     def battery_level(self, now: float) -> BatteryLevel:
         """Whether the battery carries a boot and a shutdown of the whole rack, if the mains goes now."""
-        rules, reading = self._rules.trigger, self.view.reading
-        need_s = floor_s(
-            self._conductor.recovery, self._conductor.plan, margin_s=rules.margin_s, reserve_s=rules.reserve_s
-        )
+        reading = self.view.reading
         full = self.view.on_mains and reading is not None and reading.charged
-        return BatteryLevel(low_s=self.runtime(now).low_s, floor_s=need_s, full=full)
+        return BatteryLevel(low_s=self.runtime(now).low_s, floor_s=self._needs.floor_s, full=full)
+
+    @property
+    def _needs(self) -> _Needs:
+        """What the plans need, worked out anew only when they are others: it is asked for at every reading."""
+        plan, rules = self._conductor.plan, self._rules.trigger
+        if self._needed is None or self._needed.plan is not plan:
+            boot_s = floor_s(self._conductor.recovery, plan, margin_s=rules.margin_s, reserve_s=rules.reserve_s)
+            self._needed = _Needs(plan, critical_path_s(plan), boot_s)
+        return self._needed
 
     def _estimate(self, now: float) -> RuntimeEstimate:
         told_s = None if self.view.silent or self.view.reading is None else self.view.reading.runtime_s
@@ -210,8 +226,7 @@ class Supervisor:
 
     def would_start_in_s(self, now: float) -> float | None:
         """How long an outage that begins now would wait with the shutdown; `None` if for the UPS's own word only."""
-        need_s = critical_path_s(self._conductor.plan)
-        supply = Supply(on_battery_s=0.0, low_s=self.runtime(now).low_s, need_s=need_s)
+        supply = Supply(on_battery_s=0.0, low_s=self.runtime(now).low_s, need_s=self._needs.shutdown_s)
         return starts_in_s(supply, self._rules.trigger)
 
     def snapshot(self, now: float) -> Snapshot:
@@ -255,8 +270,7 @@ class Supervisor:
         """
         if not self.view.on_mains:
             return None
-        need_s = critical_path_s(self._conductor.plan)
-        supply = Supply(on_battery_s=0.0, low_s=self.runtime(now).low_s, need_s=need_s)
+        supply = Supply(on_battery_s=0.0, low_s=self.runtime(now).low_s, need_s=self._needs.shutdown_s)
         return latest_start_in_s(supply, self._rules.trigger)
 
     def _follow(self, now: float, events: tuple[Event, ...]) -> None:
@@ -331,7 +345,7 @@ class Supervisor:
         return Supply(
             on_battery_s=now - self.view.lost_at,
             low_s=self.runtime(now).low_s,
-            need_s=critical_path_s(self._conductor.plan),
+            need_s=self._needs.shutdown_s,
             silent_s=now - self.view.heard_at if self.view.silent else 0.0,
             charge_percent=None if heard is None else heard.charge_percent,
             battery_low=self.view.low,

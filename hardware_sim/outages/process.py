@@ -39,7 +39,7 @@ OFF_DELAY_S = 90
 RESTORE_MIN = 1
 DELETE_GRACE_S = 5
 _SILENCE_POLLS = 4.0
-_QUIET_S = 30.0
+_QUIET_S = 60.0
 
 
 @dataclass(frozen=True, slots=True)
