@@ -50,6 +50,21 @@ class Belief:
             ),
         )
 
+    def precision(self) -> tuple[Vector, ...]:
+        """The inverse of the covariance, by Gauss and Jordan; a covariance needs no pivoting."""
+        size = range(len(self.mean))
+        rows = [
+            [*row, *(1.0 if index == number else 0.0 for index in size)] for number, row in enumerate(self.covariance)
+        ]
+        for pivot in size:
+            scale = max(1e-12, rows[pivot][pivot])
+            rows[pivot] = [value / scale for value in rows[pivot]]
+            for other in size:
+                factor = rows[other][pivot]
+                if other != pivot and factor:
+                    rows[other] = [value - factor * lead for value, lead in zip(rows[other], rows[pivot], strict=True)]
+        return tuple(tuple(row[len(self.mean) :]) for row in rows)
+
     def vaguer(self, deviations: Sequence[float]) -> Belief:
         """The same, less sure."""
         return Belief(
@@ -59,6 +74,14 @@ class Belief:
                 for row, values in enumerate(self.covariance)
             ),
         )
+
+    def drifted(self, index: int, deviation: float) -> Belief:
+        """The same when one of the numbers may have changed a little."""
+        rows = list(self.covariance)
+        row = list(rows[index])
+        row[index] += deviation**2
+        rows[index] = tuple(row)
+        return Belief(self.mean, tuple(rows))
 
     def with_number(self, index: int, mean: float, deviation: float) -> Belief:
         """The same with one of the numbers known anew, whatever it had to do with the others."""

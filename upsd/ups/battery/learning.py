@@ -1,14 +1,17 @@
 """What does a discharge teach? Its voltages, and that its end was where the UPS said low. Pure.
 
 The formula is not linear, so each suspicion is fitted in rounds, as the Kalman filter is iterated: each round is taken
-about the outcome of the one before. A whole discharge counts as no more than a dozen measurements, because what the
-formula can't follow is the same at neighbouring points.
+about the outcome of the one before, and a step that leads to a worse fit is halved (Gauss and Newton, damped). How
+likely the suspicion then is follows from how well it fits, not from the straight lines on the way (Laplace). A whole
+discharge counts as no more than a dozen measurements, because what the formula can't follow is the same at neighbouring
+points.
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import TYPE_CHECKING, Final
 
 from upsd.ups.battery.chemistry import CAPACITY, LOW_BLOCK_V, LOW_V, TRAITS, Block, Use
@@ -26,18 +29,23 @@ from upsd.ups.battery.opinion import (
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from upsd.ups.battery.belief import Belief
     from upsd.ups.battery.chemistry import Traits
     from upsd.ups.battery.facts import BatteryFacts
 
-_FORMULA_V: Final = 0.04
+_FORMULA_V: Final = 0.03
 _MEASUREMENTS: Final = 12
-_LOOKED_AT: Final = 14
+_PARTS: Final = (*(index / 13 for index in range(11)), 0.82, 0.87, 0.91, 0.945, 0.975, 1.0)
+"""Where a discharge is cut into pieces, each of which is kept as one point; shorter ones where the voltage bends."""
 _ROUNDS: Final = 6
-_SETTLED: Final = 0.02
+_SETTLED: Final = 0.1
+_HALVED: Final = 5
+_BELIEVED: Final = 0.4
+"""How far a fit tells a weak cell from a small battery: what the formula can't follow favours one of them by chance."""
 _FARTHEST: Final = 4.0
 _END_V: Final = 0.02
 _LOW_READING_V: Final = 0.1
-_OTHER_DAY: Final = (0.03, 0.03, 0.02, 0.02, 0.03, 0.03, 0.03, 0.03, 0.04, 0.0)
+_OTHER_DAY: Final = (0.036, 0.036, 0.024, 0.024, 0.036, 0.036, 0.036, 0.036, 0.048, 0.0)
 """By how much the same battery may be another one next time: warmer, under another load."""
 _DOUBT_DAYS: Final = 500.0
 """How long a suspicion that was dropped stays so: batteries age."""
@@ -74,10 +82,25 @@ class Discharge:
     points: tuple[Point, ...]
 
     def looked_at(self) -> tuple[Point, ...]:
-        """Evenly spread points, the last one among them."""
-        last = len(self.points) - 1
-        count = min(_LOOKED_AT, len(self.points))
-        return tuple(self.points[round(last * index / max(1, count - 1))] for index in range(count))
+        """Means of neighbouring points, closer together at the end, where the voltage tells most; the last is kept."""
+        if len(self.points) <= len(_PARTS):
+            return self.points
+        before, last = self.points[:-1], self.points[-1:]
+        bounds = sorted({round(len(before) * part) for part in _PARTS})
+        pieces = [before[left:right] for left, right in pairwise(bounds)]
+        return (*(_mean(piece) for piece in pieces), *last)
+
+
+def _mean(points: Sequence[Point]) -> Point:
+    """The middle of some points; what was drawn until then grows about evenly."""
+    count = len(points)
+    drawn_ah, quick_ah, slow_ah, current_a, block_v = (
+        sum(values) / count
+        for values in zip(
+            *((p.use.drawn_ah, p.use.quick_ah, p.use.slow_ah, p.current_a, p.block_v) for p in points), strict=True
+        )
+    )
+    return Point(Use(drawn_ah, quick_ah, slow_ah), current_a, block_v)
 
 
 def learned(opinion: Opinion, discharge: Discharge, facts: BatteryFacts) -> Opinion:
@@ -160,61 +183,98 @@ def _share(each: Suspicion) -> float:
 
 
 def _fitted(each: Suspicion, discharge: Discharge, facts: BatteryFacts) -> Suspicion:
-    points = discharge.looked_at()
-    deviation_v = _FORMULA_V * max(1.0, math.sqrt(len(points) / _MEASUREMENTS))
-    about = _first_guess(each, discharge, facts)
-    fitted = each
+    fit = _Fit(each, discharge, facts)
+    about = fit.first_guess()
+    cost = fit.cost(about)
+    fitted, surer = fit.about(about)
     for _ in range(_ROUNDS):
-        fitted = _round(each, about, points, discharge, deviation_v, facts)
-        before, about = (
-            about,
-            tuple(
-                max(mean - _FARTHEST * spread, min(mean + _FARTHEST * spread, value))
-                for value, mean, spread in zip(fitted.belief.mean, each.belief.mean, UNTRIED, strict=True)
-            ),
+        goal = tuple(
+            max(mean - _FARTHEST * spread, min(mean + _FARTHEST * spread, value))
+            for value, mean, spread in zip(fitted.mean, each.belief.mean, UNTRIED, strict=True)
         )
-        if max(abs(value - old) for value, old in zip(about, before, strict=True)) < _SETTLED:
+        # A whole step may lead too far where the voltage breaks down.
+        for _ in range(_HALVED):
+            new_cost = fit.cost(goal)
+            if new_cost <= cost:
+                break
+            goal = tuple((value + origin) / 2 for value, origin in zip(goal, about, strict=True))
+        else:
             break
-    return fitted
-
-
-def _first_guess(each: Suspicion, discharge: Discharge, facts: BatteryFacts) -> Traits:
-    """The battery whose plates were as empty as they must have been when the UPS said low."""
-    if not discharge.reached_low:
-        return each.belief.mean
-    block, last = each.block(facts), discharge.points[-1]
-    when_low = max(_HARDLY, block.exhaustion_when_low(last.current_a))
-    larger = math.log(max(_HARDLY, block.exhaustion(last.use)) / when_low)
-    return tuple(value + (larger if index == CAPACITY else 0.0) for index, value in enumerate(each.belief.mean))
-
-
-def _round(
-    each: Suspicion,
-    about: Traits,
-    points: Sequence[Point],
-    discharge: Discharge,
-    deviation_v: float,
-    facts: BatteryFacts,
-) -> Suspicion:
-    block = Block.of(about, facts.capacity_ah, each.weakest)
-    belief, likelihood = each.belief, each.evidence
-    for point in points:
-        gradient = block.gradient(point.use, point.current_a)
-        exhaustion = block.exhaustion(point.use)
-        offset_v = point.block_v - block.voltage(exhaustion, point.current_a) - misfit_v(each.misfit, exhaustion)
-        surprise_v = offset_v - _ahead(gradient, belief.mean, about)
-        variance = max(0.0, belief.variance(gradient)) + deviation_v**2
-        likelihood -= 0.5 * (math.log(variance / deviation_v**2) + surprise_v**2 / variance)
-        belief = belief.told(gradient, surprise_v, deviation_v)
-    if discharge.reached_low and points:
-        last = points[-1]
-        above = tuple(
-            value - low for value, low in zip(block.gradient(last.use, last.current_a), _LOW_UNIT, strict=True)
-        )
-        offset_v = block.low_v - block.voltage(block.exhaustion(last.use), last.current_a)
-        belief = belief.told(above, offset_v - _ahead(above, belief.mean, about), _END_V)
-        belief = belief.told(_LOW_UNIT, last.block_v - LOW_BLOCK_V - belief.mean[LOW_V], _LOW_READING_V)
+        gained, about, cost = cost - new_cost, goal, new_cost
+        fitted, surer = fit.about(about)
+        if gained < _SETTLED:
+            break
+    likelihood = each.evidence - 0.5 * _BELIEVED * (cost + surer)
+    belief = replace(fitted, mean=about)
     return replace(each, evidence=max(each.evidence + 20 * IMPLAUSIBLE, likelihood), belief=belief)
+
+
+class _Fit:
+    """One suspicion and one discharge: how well traits explain it, and which would do so better."""
+
+    def __init__(self, each: Suspicion, discharge: Discharge, facts: BatteryFacts) -> None:
+        self._each = each
+        self._discharge = discharge
+        self._facts = facts
+        self._points = discharge.looked_at()
+        self._deviation_v = _FORMULA_V * max(1.0, math.sqrt(len(self._points) / _MEASUREMENTS))
+        self._precision = each.belief.precision()
+
+    def first_guess(self) -> Traits:
+        """The battery whose plates were as empty as they must have been when the UPS said low."""
+        mean = self._each.belief.mean
+        if not self._discharge.reached_low:
+            return mean
+        block, last = self._each.block(self._facts), self._discharge.points[-1]
+        when_low = max(_HARDLY, block.exhaustion_when_low(last.current_a))
+        larger = math.log(max(_HARDLY, block.exhaustion(last.use)) / when_low)
+        return tuple(value + (larger if index == CAPACITY else 0.0) for index, value in enumerate(mean))
+
+    def cost(self, traits: Traits) -> float:
+        """By how many deviations they miss what was seen and what was believed, as a sum of squares."""
+        block = self._block(traits)
+        off = [value - mean for value, mean in zip(traits, self._each.belief.mean, strict=True)]
+        total = sum(
+            value * sum(part * other for part, other in zip(row, off, strict=True))
+            for value, row in zip(off, self._precision, strict=True)
+        )
+        total += sum((self._missed_v(block, point) / self._deviation_v) ** 2 for point in self._points)
+        if self._discharge.reached_low:
+            last = self._points[-1]
+            total += ((block.low_v - block.voltage(block.exhaustion(last.use), last.current_a)) / _END_V) ** 2
+            total += ((last.block_v - block.low_v) / _LOW_READING_V) ** 2
+        return total
+
+    def about(self, about: Traits) -> tuple[Belief, float]:
+        """The belief after the discharge, its formula taken as straight about some traits.
+
+        And how much surer it became (twice the logarithm of the volume), which counts against a suspicion that fits
+        anything.
+        """
+        block, belief, surer = self._block(about), self._each.belief, 0.0
+        for point in self._points:
+            gradient = block.gradient(point.use, point.current_a)
+            surprise_v = self._missed_v(block, point) - _ahead(gradient, belief.mean, about)
+            surer += math.log1p(max(0.0, belief.variance(gradient)) / self._deviation_v**2)
+            belief = belief.told(gradient, surprise_v, self._deviation_v)
+        if self._discharge.reached_low:
+            last = self._points[-1]
+            above = tuple(
+                value - low for value, low in zip(block.gradient(last.use, last.current_a), _LOW_UNIT, strict=True)
+            )
+            offset_v = block.low_v - block.voltage(block.exhaustion(last.use), last.current_a)
+            surer += math.log1p(max(0.0, belief.variance(above)) / _END_V**2)
+            belief = belief.told(above, offset_v - _ahead(above, belief.mean, about), _END_V)
+            surer += math.log1p(max(0.0, belief.variance(_LOW_UNIT)) / _LOW_READING_V**2)
+            belief = belief.told(_LOW_UNIT, last.block_v - LOW_BLOCK_V - belief.mean[LOW_V], _LOW_READING_V)
+        return belief, surer
+
+    def _block(self, traits: Traits) -> Block:
+        return Block.of(traits, self._facts.capacity_ah, self._each.weakest)
+
+    def _missed_v(self, block: Block, point: Point) -> float:
+        exhaustion = block.exhaustion(point.use)
+        return point.block_v - block.voltage(exhaustion, point.current_a) - misfit_v(self._each.misfit, exhaustion)
 
 
 def _ahead(gradient: Traits, mean: Traits, about: Traits) -> float:

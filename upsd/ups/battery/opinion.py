@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from upsd.ups.battery.belief import Belief
-from upsd.ups.battery.chemistry import CAPACITY, LOW_BLOCK_V, LOW_V, START, TRAITS, Block
+from upsd.ups.battery.chemistry import CAPACITY, FULL_V, LOW_BLOCK_V, LOW_V, START, TRAITS, Block
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 _SUSPECTED: Final = {1.0: 0.8, 0.8: 0.1, 0.62: 0.1}
 """Weakest cells, and how likely each is at first."""
-UNTRIED: Final = (0.3, 0.3, 0.06, 0.12, 0.5, 0.25, 0.25, 0.3, 0.1, 0.01)
+UNTRIED: Final = (0.3, 0.3, 0.06, 0.12, 0.65, 0.25, 0.25, 0.3, 0.1, 0.01)
 """How much batteries differ in each of the traits (standard deviations), settings that are wrong included."""
 _BLAME: Final = 0.5
 _MEASURED_LOW_V: Final = 0.03
@@ -129,10 +129,23 @@ def told(
     *,
     first: bool = False,
 ) -> Opinion:
-    """After a voltage under load; `share` of the capacity was drawn since the one before."""
+    """After a voltage under load; `share` of the capacity was drawn since the one before.
+
+    On the first day the formula may be wrong for the whole discharge, so that more readings hardly make it surer. Once
+    a discharge has shown by how much it is wrong, what is left of that wanders, and a fresh reading shows where it is.
+    """
+    drift_v = _FORMULA_V * math.sqrt(2.0 * share / _A_MEASUREMENT)
     formula_v = _FORMULA_V * math.sqrt(_A_MEASUREMENT / max(share, 1e-6))
-    deviation = math.hypot(_A_READING_V, _FORMULA_V) if first else max(_READING_V, formula_v)
-    return levelled(tuple(_told(each, use, current_a, block_v, deviation, facts) for each in opinion))
+    found = []
+    for each in opinion:
+        if each.misfit is NO_MISFIT:
+            suspicion, deviation = each, max(_READING_V, formula_v)
+        else:
+            suspicion, deviation = replace(each, belief=each.belief.drifted(FULL_V, drift_v)), _READING_V
+        if first:
+            deviation = math.hypot(_A_READING_V, _FORMULA_V)
+        found.append(_told(suspicion, use, current_a, block_v, deviation, facts))
+    return levelled(tuple(found))
 
 
 def levelled(opinion: Opinion) -> Opinion:
