@@ -45,7 +45,7 @@ _BELIEVED: Final = 0.4
 _FARTHEST: Final = 4.0
 _END_V: Final = 0.02
 _LOW_READING_V: Final = 0.1
-_OTHER_DAY: Final = (0.036, 0.036, 0.024, 0.024, 0.036, 0.036, 0.036, 0.036, 0.048, 0.0)
+_OTHER_DAY: Final = (0.03, 0.03, 0.02, 0.02, 0.03, 0.03, 0.03, 0.03, 0.04, 0.0)
 """By how much the same battery may be another one next time: warmer, under another load."""
 _DOUBT_DAYS: Final = 500.0
 """How long a suspicion that was dropped stays so: batteries age."""

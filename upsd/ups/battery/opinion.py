@@ -45,6 +45,10 @@ _UNLIKELY: Final = 0.032
 _SURE_SHARE: Final = 0.95
 """Of the figure only this may be counted on: the formula may be wrong at a load that taught nothing."""
 
+_LOAD_TELLS: Final = 0.023
+"""How much more or less of the capacity (logarithm) than was learned a load may leave, beside what the traits say: the
+formula follows makers' tables to 6 %. Tried on batteries that are not those of docs/battery.md."""
+
 Misfit = tuple[float, ...]
 _LOW_UNIT: Final = tuple(1.0 if index == LOW_V else 0.0 for index in range(TRAITS))
 NO_MISFIT: Final[Misfit] = (0.0,) * 17
@@ -152,6 +156,14 @@ def levelled(opinion: Opinion) -> Opinion:
     """The same with the likeliest at 0, and none so unlikely that it could never come back."""
     top = max(each.evidence for each in opinion)
     return tuple(replace(each, evidence=max(IMPLAUSIBLE, each.evidence - top)) for each in opinion)
+
+
+def doubted(opinion: Opinion) -> Opinion:
+    """The same, where all that it gives may be a little less than was learned: no reading before the end says so."""
+    return tuple(
+        each if each.misfit is NO_MISFIT else replace(each, belief=each.belief.drifted(CAPACITY, _LOAD_TELLS))
+        for each in opinion
+    )
 
 
 def outlooks(opinion: Opinion, use: Use, power_w: float, facts: BatteryFacts) -> tuple[Outlook, ...]:

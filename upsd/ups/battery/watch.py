@@ -18,7 +18,7 @@ from upsd.ups.battery.health import health_of
 from upsd.ups.battery.history import BatteryHistory, Charge, with_beginning, with_discharge
 from upsd.ups.battery.learning import Discharge, Point
 from upsd.ups.battery.memory import Memory
-from upsd.ups.battery.opinion import Opinion, Outlook, outlooks, runtime_s, starting, told, untried
+from upsd.ups.battery.opinion import Opinion, Outlook, doubted, outlooks, runtime_s, starting, told, untried
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -276,7 +276,7 @@ class BatteryWatch:
         if not self._outlooks:
             running, unsure = self._running, self._unsure
             opinion = running.opinion if running else starting(self._opinion(facts), unsure)
-            self._outlooks = outlooks(opinion, self._use, facts.block_w(watts), facts)
+            self._outlooks = outlooks(doubted(opinion), self._use, facts.block_w(watts), facts)
             self._figures = None
         if self._figures is None or self._figures[0] != watts:
             self._figures = watts, runtime_s(self._outlooks, self._use, facts.block_w(watts))
