@@ -17,7 +17,7 @@ from hardware_sim.outages.scenario import NAS
 from upsd.power import PowerRules
 from upsd.shutdown.conductor import Conductor
 from upsd.shutdown.journal import FileJournal
-from upsd.shutdown.plan import ClusterShape, HostShape, RackShape, StorageShape
+from upsd.shutdown.plan import ClusterShape, HostShape, RackShape, RecoveryShape, StorageShape
 from upsd.shutdown.records import replay, replay_lost_at
 from upsd.shutdown.steps import Rack, RemoteMachine, performers
 from upsd.shutdown.trigger import TriggerRules
@@ -235,6 +235,7 @@ def rack_shape(scenario: Scenario) -> RackShape:
         cluster=ClusterShape(2.0, scenario.told_drain_s, scenario.drain_limit_s, DELETE_GRACE_S, 600.0),
         storage=StorageShape(NAS, 5.0, 30.0, _host(scenario.nas, 3.0) if scenario.nas_goes_off else None),
         outlet_off_delay_s=OFF_DELAY_S,
+        recovery=RecoveryShape(battery_limit_s=scenario.battery_limit_s),
     )
 
 

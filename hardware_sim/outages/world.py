@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from hardware_sim.outages.scenario import Scenario
 
-_STEP_ON_BATTERY_S = 2.0
+_STEP_ON_BATTERY_S = 4.0
 _STEP_ON_LINE_S = 30.0
 _READY_AFTER_S = 5.0
 _CONTROLLER = "web/web"

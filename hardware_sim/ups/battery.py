@@ -164,7 +164,8 @@ class Battery:
         else:
             self.current_a = self._drawn_a(drain_w)
         self._wells = self._wells.after(duration_s / _HOUR_S, self.current_a)
-        self._weakest = self._weakest.after(duration_s / _HOUR_S, self.current_a)
+        is_sound = self.spec.weakest_cell == 1.0
+        self._weakest = self._wells if is_sound else self._weakest.after(duration_s / _HOUR_S, self.current_a)
         if charging:
             self.voltage_v = self._charging_v() * self.spec.blocks
         else:
@@ -187,7 +188,10 @@ class Battery:
         return passed_s
 
     def _open_circuit_v(self) -> float:
-        sound, weak = self._wells.filling, self._weakest.filling
+        sound = self._wells.filling
+        if self._weakest is self._wells:
+            return _block_v(sound)
+        weak = self._weakest.filling
         behind = 1.0 - math.exp(-max(0.0, sound - weak) / _REVERSED_BEHIND)
         reversed_v = _REVERSED_CELL_V * behind * math.exp(-weak / _KNEE)
         return ((_CELLS - 1) * _block_v(sound) + _block_v(weak)) / _CELLS - reversed_v

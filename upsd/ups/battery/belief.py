@@ -37,18 +37,20 @@ class Belief:
 
     def told(self, direction: Vector, surprise: float, deviation: float) -> Belief:
         """After a weighted sum of the numbers was measured, `surprise` above what was believed."""
+        return self.weighed(direction, surprise, deviation)[0]
+
+    def weighed(self, direction: Vector, surprise: float, deviation: float) -> tuple[Belief, float]:
+        """The same, and how unsure that sum was (its variance) before."""
         along = self.along(direction)
-        total = sum(map(mul, direction, along)) + deviation**2
+        variance = float(sum(map(mul, direction, along)))
+        total = variance + deviation**2
         gain = [value / total for value in along]
-        return Belief(
-            tuple(mean + part * surprise for mean, part in zip(self.mean, gain, strict=True)),
-            tuple(
-                [
-                    tuple([value - part * other for value, other in zip(row, along, strict=True)])
-                    for row, part in zip(self.covariance, gain, strict=True)
-                ]
-            ),
-        )
+        mean = tuple([mean + part * surprise for mean, part in zip(self.mean, gain, strict=True)])
+        rows = [
+            tuple([value - part * other for value, other in zip(row, along, strict=True)])
+            for row, part in zip(self.covariance, gain, strict=True)
+        ]
+        return Belief(mean, tuple(rows)), variance
 
     def precision(self) -> tuple[Vector, ...]:
         """The inverse of the covariance, by Gauss and Jordan; a covariance needs no pivoting."""

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from itertools import pairwise
 from typing import TYPE_CHECKING, Final
 
@@ -108,6 +109,8 @@ def learned(opinion: Opinion, discharge: Discharge, facts: BatteryFacts) -> Opin
     return kept_of(explained(opinion, discharge, facts), discharge, facts)
 
 
+# A discharge is fitted when it ends, to see whether the battery is another one, and again when it is learned from.
+@lru_cache(maxsize=8)
 def explained(opinion: Opinion, discharge: Discharge, facts: BatteryFacts) -> Opinion:
     """The same opinion, fitted to a discharge."""
     return tuple(_fitted(each, discharge, facts) for each in starting(opinion, discharge.unsure))
@@ -255,18 +258,19 @@ class _Fit:
         for point in self._points:
             gradient = block.gradient(point.use, point.current_a)
             surprise_v = self._missed_v(block, point) - _ahead(gradient, belief.mean, about)
-            surer += math.log1p(max(0.0, belief.variance(gradient)) / self._deviation_v**2)
-            belief = belief.told(gradient, surprise_v, self._deviation_v)
+            belief, variance = belief.weighed(gradient, surprise_v, self._deviation_v)
+            surer += math.log1p(max(0.0, variance) / self._deviation_v**2)
         if self._discharge.reached_low:
             last = self._points[-1]
             above = tuple(
                 value - low for value, low in zip(block.gradient(last.use, last.current_a), _LOW_UNIT, strict=True)
             )
             offset_v = block.low_v - block.voltage(block.exhaustion(last.use), last.current_a)
-            surer += math.log1p(max(0.0, belief.variance(above)) / _END_V**2)
-            belief = belief.told(above, offset_v - _ahead(above, belief.mean, about), _END_V)
-            surer += math.log1p(max(0.0, belief.variance(_LOW_UNIT)) / _LOW_READING_V**2)
-            belief = belief.told(_LOW_UNIT, last.block_v - LOW_BLOCK_V - belief.mean[LOW_V], _LOW_READING_V)
+            belief, variance = belief.weighed(above, offset_v - _ahead(above, belief.mean, about), _END_V)
+            surer += math.log1p(max(0.0, variance) / _END_V**2)
+            missed_v = last.block_v - LOW_BLOCK_V - belief.mean[LOW_V]
+            belief, variance = belief.weighed(_LOW_UNIT, missed_v, _LOW_READING_V)
+            surer += math.log1p(max(0.0, variance) / _LOW_READING_V**2)
         return belief, surer
 
     def _block(self, traits: Traits) -> Block:
