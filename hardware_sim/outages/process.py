@@ -176,7 +176,7 @@ class Process:
             self.supervisor.tick(now)
             if not self.conductor.may_start:
                 self._estimate()
-            quiet = reading is not None and not reading.on_battery and self.supervisor.view.lost_at is None
+            quiet = reading is not None and not reading.on_battery and self.supervisor.view.on_mains
             if quiet:
                 await self._world.rest(_QUIET_S)
             await asyncio.sleep(self._world.scenario.poll_s)

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
 _WHOLE = {"rack", WHOLE_CLUSTER, "ups"}
+_LOOKS = {StepKind.CONFIRM_OFF, StepKind.LAST_LOOK}
 # To connect to a slow machine, log in and have a command accepted; to have two commands accepted at 1200 baud behind
 # a poll.
 _LOGIN_S = 6.0
@@ -216,13 +217,13 @@ def over_before(plan: Plan, tried: Collection[str], ended: Collection[str]) -> f
     """The steps that a shutdown which is taken up again does not try once more.
 
     What ended well, and what had to be over for something that began: a node is not drained again once its machine was
-    told to go off. The last look only looks, so a flush that failed before it is tried again. And the outlet cycle is
-    always asked for anew: the UPS has counted down since, and would cut the power of a master that begins too late to
-    go off.
+    told to go off. What only looks commits to nothing: a power-off or a flush that failed before it is tried again.
+    And the outlet cycle is always asked for anew: the UPS has counted down since, and would cut the power of a master
+    that begins too late to go off.
     """
     needed: set[str] = set()
     for step in reversed(plan.steps):
-        if step.id in needed or (step.id in tried and step.kind is not StepKind.LAST_LOOK):
+        if step.id in needed or (step.id in tried and step.kind not in _LOOKS):
             needed.update(step.needs)
     renewed = {step.id for step in plan.steps if step.kind is StepKind.OUTLET_CYCLE}
     return frozenset(needed.union(ended) - renewed)
