@@ -17,7 +17,7 @@ import usb.backend
 import usb.core
 
 from hardware_sim.ups import descriptors
-from hardware_sim.ups.bridge import REPORT_LENGTH
+from hardware_sim.ups.descriptors import REPORT_LENGTH
 from hardware_sim.ups.ports import Channel, Port, SocketPort
 from hardware_sim.ups.transfers import Transfer, TransferKind, control_data, read_data
 

@@ -12,7 +12,7 @@ import math
 import struct
 from typing import TYPE_CHECKING, Final
 
-from hardware_sim.ups.descriptors import CONFIGURATION, IN_ENDPOINT, descriptor
+from hardware_sim.ups.descriptors import CONFIGURATION, IN_ENDPOINT, REPORT_LENGTH, descriptor
 from hardware_sim.ups.faults import Faults
 from hardware_sim.ups.line import serial_line
 
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from hardware_sim.ups.device import UpsDevice
     from hardware_sim.ups.line import SerialLine
 
-REPORT_LENGTH: Final = 8
 POLL_INTERVAL_S: Final = 0.010
 LINE_SETUP: Final = bytes.fromhex("B0 04 00 00 03")
 """1200 baud, 8 data bits, no parity, one stop bit: the only setting at which an iPlug is understood."""

@@ -13,6 +13,7 @@ VENDOR_ID: Final = 0x04B4
 PRODUCT_ID: Final = 0x5500
 IN_ENDPOINT: Final = 0x81
 OUT_ENDPOINT: Final = 0x02
+REPORT_LENGTH: Final = 8
 BUS: Final = 1
 PORT_NUMBERS: Final = (4,)
 

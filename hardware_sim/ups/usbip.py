@@ -19,8 +19,15 @@ from typing import TYPE_CHECKING, Any, Final, Self
 import usbip
 from usbip import protocol
 
-from hardware_sim.ups.bridge import REPORT_LENGTH
-from hardware_sim.ups.descriptors import BUS, IN_ENDPOINT, OUT_ENDPOINT, PRODUCT_ID, VENDOR_ID, configuration_descriptor
+from hardware_sim.ups.descriptors import (
+    BUS,
+    IN_ENDPOINT,
+    OUT_ENDPOINT,
+    PRODUCT_ID,
+    REPORT_LENGTH,
+    VENDOR_ID,
+    configuration_descriptor,
+)
 from hardware_sim.ups.server import carry_out
 from hardware_sim.ups.transfers import Transfer, TransferKind, control_data, read_data
 
