@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import socket
+import tempfile
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.integration.boards import planned
 from tests.integration.brokers import Broker, until
+from upsd.control import ControlServer
+from upsd.status import StatusBoard
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable
-    from pathlib import Path
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 
 
 @pytest.fixture
@@ -53,3 +57,19 @@ async def mosquitto(tmp_path: Path, free_port: Callable[[], int]) -> AsyncIterat
     yield make
     for broker in brokers:
         await broker.stop()
+
+
+@pytest.fixture
+def control_socket() -> Iterator[Path]:
+    """Where a daemon's socket goes: a short path, as sockets need."""
+    with tempfile.TemporaryDirectory(prefix="upsd-") as directory:
+        yield Path(directory) / "control.sock"
+
+
+@pytest.fixture
+async def board(control_socket: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[StatusBoard]:
+    """The board of a daemon whose socket upsctl finds in its environment."""
+    monkeypatch.setenv("UPSD_CONTROL__SOCKET", str(control_socket))
+    shown = StatusBoard("iplug")
+    async with ControlServer(shown, control_socket, extra={"plan": planned}):
+        yield shown

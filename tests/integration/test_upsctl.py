@@ -6,103 +6,21 @@ import os
 import pty
 import signal
 import sys
-import tempfile
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 import upsd
+from tests.integration.boards import AT, ON_BATTERY, ON_LINE, show, step
 from tests.integration.command_line import DEADLINE_S, ROOT, UPSCTL, Result, upsctl
 from upsd.control import ControlServer
-from upsd.domain.plan import Plan, PlanPurpose, Step, StepKind, StepProgress, StepState
-from upsd.domain.power import Event, PowerState, Reading, RuntimeEstimate, Severity, UpsIdentity
-from upsd.domain.readiness import Readiness
-from upsd.plan_document import plan_document
-from upsd.status import Snapshot, StatusBoard, shutdown_document, state_document
+from upsd.domain.plan import StepKind, StepProgress, StepState
+from upsd.domain.power import Event, PowerState, Severity
+from upsd.status import Snapshot, StatusBoard, shutdown_document
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
-
-    from upsd.status import Json
-
-AT = "2026-11-23T19:00:00Z"
-
-ON_LINE = Snapshot(
-    ups="iplug",
-    identity=UpsIdentity(
-        model="iPlug 800",
-        serial="AB12",
-        firmware=None,
-        apparent_power_va=800,
-        real_power_w=480,
-        battery_voltage_v=12,
-        battery_capacity_ah=9,
-        output_voltage_v=230,
-        output_frequency_hz=50.0,
-    ),
-    power=PowerState.ON_LINE,
-    reading=Reading(
-        at=100.0,
-        output_powered=True,
-        on_battery=False,
-        battery_low=False,
-        input_voltage_v=231,
-        input_frequency_hz=50.0,
-        battery_voltage_v=13.6,
-    ),
-    on_battery_s=None,
-    runtime=RuntimeEstimate(2280.0, 1440.0, 3000.0, "model"),
-    plan_expected_s=130.0,
-    plan_minimum_s=45.0,
-    starts_in_s=None,
-    outage=None,
-    phase="idle",
-    warnings=(),
-    readiness=Readiness(ready=True, because=(), armed=True, proven_steps=17, of=17, oldest_proof="2026-11-20"),
-)
-ON_BATTERY = replace(ON_LINE, power=PowerState.ON_BATTERY, on_battery_s=125.0, starts_in_s=660.0, outage="2026-11-23-1")
-
-
-def show(board: StatusBoard, snapshot: Snapshot) -> None:
-    """Put a snapshot on the board, two seconds after its reading."""
-    board.set_state(state_document(snapshot, at=AT, now=102.0))
-
-
-def step(number: int, kind: StepKind, target: str = "worker-1") -> Step:
-    """A step of a plan."""
-    return Step(
-        id=f"{kind}-{target}",
-        kind=kind,
-        target=target,
-        needs=(),
-        expected_s=40.0,
-        minimum_s=5.0,
-        limit_s=100.0 + number,
-    )
-
-
-@pytest.fixture
-def path() -> Iterator[Path]:
-    """Where the socket goes."""
-    with tempfile.TemporaryDirectory(prefix="upsd-") as directory:
-        yield Path(directory) / "control.sock"
-
-
-@pytest.fixture
-async def board(path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[StatusBoard]:
-    """The board of a daemon whose socket upsctl finds in its environment."""
-    monkeypatch.setenv("UPSD_CONTROL__SOCKET", str(path))
-    shown = StatusBoard("iplug")
-
-    async def plan() -> Json:
-        steps = (step(1, StepKind.CORDON), replace(step(2, StepKind.DRAIN), needs=("cordon-worker-1",)))
-        runtime = RuntimeEstimate(2280.0, 1440.0, 3000.0, "model")
-        return plan_document(Plan(PlanPurpose.SHUTDOWN, steps), runtime, reserve_s=60.0, margin_s=60.0)
-
-    async with ControlServer(shown, path, extra={"plan": plan}):
-        yield shown
+    from pathlib import Path
 
 
 async def test_status_on_line_is_a_table_and_exit_status_0(board: StatusBoard) -> None:
@@ -197,36 +115,36 @@ async def test_status_for_programs_is_one_json_object(board: StatusBoard) -> Non
     assert json.loads(result.out) == {"schema": 1, "state": board.state, "shutdown": board.shutdown}
 
 
-async def test_without_a_daemon_the_exit_status_is_3_and_the_message_says_what_to_do(path: Path) -> None:
+async def test_without_a_daemon_the_exit_status_is_3_and_the_message_says_what_to_do(control_socket: Path) -> None:
     """Nothing on standard output that a script could take for a state."""
-    result = await upsctl("--socket", str(path), "status", "--json")
+    result = await upsctl("--socket", str(control_socket), "status", "--json")
     assert (result.code, result.out) == (3, "")
-    assert f"no upsd on {path}" in result.err
+    assert f"no upsd on {control_socket}" in result.err
     assert "systemctl start upsd" in result.err
 
 
 @pytest.mark.parametrize("answer", [b"SSH-2.0-OpenSSH\r\n", b"", b'["ok"]\n', b'{"ok": false, "error": "too many"}\n'])
-async def test_a_stranger_on_the_socket_is_no_daemon(path: Path, answer: bytes) -> None:
+async def test_a_stranger_on_the_socket_is_no_daemon(control_socket: Path, answer: bytes) -> None:
     """Whatever answers there, upsctl ends with a message and without a traceback."""
 
     def reply(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(answer)
         writer.close()
 
-    stranger = await asyncio.start_unix_server(reply, path=str(path))
-    result = await upsctl("status", "--socket", str(path))
+    stranger = await asyncio.start_unix_server(reply, path=str(control_socket))
+    result = await upsctl("status", "--socket", str(control_socket))
     stranger.close()
     assert (result.code, result.out) == (3, "")
     assert result.err.startswith("upsctl: ")
     assert "Traceback" not in result.err
 
 
-async def test_the_option_wins_over_the_environment(board: StatusBoard, path: Path) -> None:
+async def test_the_option_wins_over_the_environment(board: StatusBoard, control_socket: Path) -> None:
     """`--socket` is understood before and after the command."""
     show(board, ON_LINE)
     elsewhere = {"UPSD_CONTROL__SOCKET": "/nonexistent/control.sock"}
-    before = await upsctl("--socket", str(path), "status", environment=elsewhere)
-    after = await upsctl("status", "--socket", str(path), environment=elsewhere)
+    before = await upsctl("--socket", str(control_socket), "status", environment=elsewhere)
+    after = await upsctl("status", "--socket", str(control_socket), environment=elsewhere)
     assert (before.code, after.code) == (0, 0)
 
 
@@ -263,12 +181,12 @@ async def test_events_for_programs_are_json_lines(board: StatusBoard) -> None:
     assert updates[2]["document"]["event_type"] == "mains_back"
 
 
-async def test_events_end_with_3_when_the_daemon_goes_away(path: Path) -> None:
+async def test_events_end_with_3_when_the_daemon_goes_away(control_socket: Path) -> None:
     """A watching script learns that nobody watches any more."""
     board = StatusBoard("iplug")
-    async with ControlServer(board, path):
+    async with ControlServer(board, control_socket):
         follower = await asyncio.create_subprocess_exec(
-            *(*UPSCTL, "events", "--socket", str(path)),
+            *(*UPSCTL, "events", "--socket", str(control_socket)),
             cwd=ROOT,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
@@ -321,10 +239,10 @@ async def test_plan_for_programs_is_the_daemons_answer() -> None:
     assert plan["steps"][1]["latest_finish_s"] == 1440 - 60
 
 
-async def test_a_daemon_without_a_plan_says_so(path: Path) -> None:
+async def test_a_daemon_without_a_plan_says_so(control_socket: Path) -> None:
     """A refusal is a failure with the daemon's reason, not a traceback."""
-    async with ControlServer(StatusBoard("iplug"), path):
-        result = await upsctl("plan", "--socket", str(path))
+    async with ControlServer(StatusBoard("iplug"), control_socket):
+        result = await upsctl("plan", "--socket", str(control_socket))
     assert result.code == 1
     assert result.err.startswith("upsctl: upsd says: unknown ask")
 
@@ -418,79 +336,3 @@ async def test_status_needs_little_to_start() -> None:
     )
     out, _ = await process.communicate()
     assert out.decode().split() == []
-
-
-NOT_READY = replace(
-    ON_LINE,
-    readiness=Readiness(
-        ready=False,
-        because=("NOT ARMED: run upsctl arm", "3 steps are not proven (cordon and 2 more): run upsctl rehearse"),
-        armed=False,
-        proven_steps=14,
-        of=17,
-        oldest_proof="2026-11-20",
-    ),
-)
-
-
-async def test_a_rack_that_is_not_ready_says_so_on_one_line(board: StatusBoard) -> None:
-    """With the first reason, which says what to do; the rack is on line all the same."""
-    show(board, NOT_READY)
-    result = await upsctl("status")
-    assert (result.code, result.err) == (0, "")
-    assert result.out.splitlines()[-1] == "Ready     NO: NOT ARMED: run upsctl arm; and 1 more"
-
-
-async def test_in_an_outage_nobody_is_told_of_a_shutdown_that_does_not_start(board: StatusBoard) -> None:
-    """Then every minute counts, so it says what still helps."""
-    show(board, replace(NOT_READY, power=PowerState.ON_BATTERY, on_battery_s=30.0))
-    shown = " ".join((await upsctl("status")).out.split())
-    assert "Next NOT ARMED: no shutdown starts, until the battery is empty; run upsctl arm --unproven" in shown
-
-
-async def test_who_follows_events_of_a_daemon_that_is_not_armed_sees_that_first(board: StatusBoard) -> None:
-    """Before any outage."""
-    show(board, NOT_READY)
-    follower = await asyncio.create_subprocess_exec(*UPSCTL, "events", cwd=ROOT, stdout=asyncio.subprocess.PIPE)
-    assert follower.stdout
-    async with asyncio.timeout(DEADLINE_S):
-        line = await follower.stdout.readline()
-        follower.kill()
-        await follower.communicate()
-    assert line == b"2026-11-23T19:00:00Z  state     on line, idle, NOT ARMED\n"
-
-
-async def test_a_rehearsal_is_not_shown_as_an_outage(board: StatusBoard) -> None:
-    """Its steps are there, and nobody is frightened."""
-    show(board, replace(ON_LINE, phase="rehearsing"))
-    progress = StepProgress(step(1, StepKind.POWEROFF), StepState.RUNNING, started_at=99.0, deadline_at=130.0)
-    board.set_shutdown(
-        shutdown_document(
-            phase="rehearsing", outage=None, reason="rehearsal", progress=[progress], at=AT, now=100.0, committed=False
-        )
-    )
-    result = await upsctl("status")
-    assert result.code == 0
-    assert "rehearsing: nothing is changed" in result.out.splitlines()
-    assert "outage" not in result.out
-
-
-@pytest.mark.parametrize(
-    ("phase", "words"),
-    [("drilling", "a drill: one worker goes off as in an outage"), ("aborting", "switch it on if it can't be woken")],
-)
-async def test_a_drill_is_not_shown_as_an_outage(board: StatusBoard, phase: str, words: str) -> None:
-    """Whoever looks is told what he has to do, and not that the rack shuts down."""
-    show(board, replace(ON_LINE, phase=phase))
-    progress = StepProgress(step(1, StepKind.POWEROFF), StepState.RUNNING, started_at=99.0, deadline_at=130.0)
-    board.set_shutdown(
-        shutdown_document(
-            phase=phase, outage="o1-drill", reason="drill", progress=[progress], at=AT, now=100.0, committed=False
-        )
-    )
-    result = await upsctl("status")
-    assert result.code == 0  # the power is no worse for it
-    assert words in " ".join(result.out.split())
-    assert f"{phase}, drill o1-drill" in result.out
-    assert "outage o1" not in result.out
-    assert "what the shutdown did" not in result.out

@@ -2,64 +2,19 @@
 
 from __future__ import annotations
 
-import stat
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.unit.settings_files import BROKER, MASTER, RACK, credential, load, problems
 from upsd.domain.duration import parse_duration
 from upsd.settings import EXIT_CONFIG, MqttSettings, Settings, SettingsError, load_settings
-from upsd.settings_advice import advise
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-MASTER = '[master]\nname = "k3s-master"\nwatts = 25\n'
-RACK = (
-    MASTER
-    + """
-[[workers]]
-name = "pi4-a"
-host = "192.168.7.11"
-watts = 7
-[[workers]]
-name = "pi4-b"
-host = "192.168.7.12"
-watts = 7
-[kubernetes]
-"""
-)
-BROKER = '[mqtt]\nhost = "192.168.7.2"\ntls = true\n'
 
 
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
     """Where the settings file is."""
     return tmp_path / "upsd.toml"
-
-
-def load(path: Path, text: str, environment: Mapping[str, str] | None = None) -> Settings:
-    """The settings that `text` stands for."""
-    path.write_text(text, encoding="utf-8")
-    return load_settings(path, environment or {})
-
-
-def problems(path: Path, text: str, environment: Mapping[str, str] | None = None) -> tuple[str, ...]:
-    """The problems with `text`, without the name of the file."""
-    with pytest.raises(SettingsError) as caught:
-        load(path, text, environment)
-    assert str(caught.value) == "\n".join(caught.value.problems)
-    assert all(line == line.strip() and "\n" not in line for line in caught.value.problems)
-    return tuple(line.removeprefix(f"{path}: ") for line in caught.value.problems)
-
-
-def credential(tmp_path: Path, name: str, text: str) -> dict[str, str]:
-    """An environment in which systemd handed over one credential."""
-    directory = tmp_path / "credentials"
-    directory.mkdir(exist_ok=True)
-    (directory / name).write_text(text, encoding="utf-8")
-    return {"CREDENTIALS_DIRECTORY": str(directory)}
 
 
 @pytest.mark.parametrize(
@@ -422,68 +377,6 @@ def test_credentials_replace_default_paths_only(path: Path, tmp_path: Path) -> N
     )
     assert load(path, RACK + '[ssh]\nkey_file = "/k"', environment).ssh.key_file == Path("/k")
     assert load(path, MASTER, environment).kubernetes is None
-
-
-def advice(path: Path, text: str, *, file_mode: int | None = None) -> tuple[str, ...]:
-    """The advice on `text`."""
-    return advise(load(path, text), file_mode=file_mode)
-
-
-NAS = '[nas]\nmount = "/mnt/nas"\nwatts = 18\n'
-
-
-@pytest.mark.parametrize(
-    ("text", "begins", "says"),
-    [
-        (MASTER + "[kubernetes]", "workers:", "add a [[workers]] table"),
-        (RACK.replace("[kubernetes]", ""), "kubernetes:", "add a [kubernetes] table"),
-        (
-            RACK + "[shutdown]\nauto = false\nbattery_low = false\nshutdown_imminent = false",
-            "shutdown:",
-            "nothing ever starts",
-        ),
-        (RACK + "[shutdown]\nauto = false", "shutdown:", "set auto = true"),
-        (RACK + "[shutdown]\non_battery = 2", "shutdown.on_battery:", "longer than power.debounce"),
-        (RACK + "[power]\ndebounce = 31", "power.debounce:", "set 30 s or less"),
-        (RACK + "[power]\nsilence = 1.5", "power.silence:", "2 s more than ups.poll_interval"),
-        (RACK.replace("watts = 25", "watts = 0"), "k3s-master:", "set its watts"),
-        (RACK.replace("watts = 25", "watts = 470"), "watts: 484 W", "more than the UPS's 480 W"),
-        (RACK + "[battery]\nhealth = 1.0", "battery.health:", "set 0.7"),
-        (RACK + "[ups]\noutlet_off_delay = 60", "ups.outlet_off_delay:", "set 70 s or more"),
-        (RACK.replace("watts = 25", "watts = 25\npoweroff_expected = 170"), "ups.outlet_off_delay:", "200 s"),
-        (RACK.replace("7\n[[", "7\npoweroff_limit = 5\n[["), "pi4-a:", "poweroff_limit"),
-        (RACK + NAS, "nas:", "set its host and poweroff_command"),
-        (RACK + '[mqtt]\nhost = "broker"', "mqtt.tls:", "set tls = true"),
-        (RACK + BROKER + 'username = "u"', "mqtt.username:", "set password_file"),
-        (RACK + BROKER + 'password = "p"', "mqtt.password:", "set password_file"),
-        (RACK + '[mqtt]\nhost = "127.0.0.1"\nca_file = "/ca"', "mqtt.ca_file:", "set tls = true"),
-    ],
-)
-def test_what_is_unwise_gets_one_sentence_that_says_what_to_do(path: Path, text: str, begins: str, says: str) -> None:
-    """Each unwise choice, and nothing else, is pointed out."""
-    (sentence,) = advice(path, text)
-    assert sentence.startswith(begins)
-    assert says in sentence
-
-
-@pytest.mark.parametrize("text", [RACK, RACK + BROKER, RACK + '[mqtt]\nhost = "localhost"'])
-def test_what_is_wise_gets_no_advice(path: Path, text: str) -> None:
-    """Silence means that all is well."""
-    assert advice(path, text) == ()
-
-
-def test_a_password_that_everybody_may_read_is_pointed_out(path: Path) -> None:
-    """Only a file that others may read, and that holds a secret, is worth a word."""
-    text = RACK + BROKER + 'password = "p"'
-    assert any("chmod 0640" in sentence for sentence in advice(path, text, file_mode=stat.S_IFREG | 0o644))
-    assert not any("chmod" in sentence for sentence in advice(path, text, file_mode=stat.S_IFREG | 0o640))
-    assert advice(path, RACK, file_mode=stat.S_IFREG | 0o644) == ()
-
-
-def test_a_password_in_a_file_of_its_own_is_wise(path: Path, tmp_path: Path) -> None:
-    """A password that was put where it belongs is not complained about."""
-    environment = credential(tmp_path, "upsd_mqtt_password", "p")
-    assert advise(load(path, RACK + BROKER, environment), file_mode=stat.S_IFREG | 0o644) == ()
 
 
 def test_a_number_in_quotes_is_text_in_the_file_and_a_number_in_the_environment(path: Path) -> None:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.unit.test_settings import RACK, load, problems
+from tests.unit.settings_files import RACK, load, problems
 from upsd.settings_advice import advise
 
 if TYPE_CHECKING:

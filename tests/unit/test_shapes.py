@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tests.unit.test_settings import RACK, load
+from tests.unit.settings_files import RACK, load
 from upsd import adapters, shapes
 from upsd.rack.wake import WakeOnLan
 from upsd.shutdown.floor import AMPLE
