@@ -180,17 +180,19 @@ def _away_when_last_heard(run: Run, now: float) -> bool:
 
 
 def _away_lately(run: Run, now: float) -> bool:
-    volts, since, longest = 230.0, 0.0, 0.0
+    """Whether the mains was away for longer than a flicker, as far as readings show: between two, nobody looks."""
     window = now - _TAKES_NOTICE_S - max((s.for_s for s in run.scenario.silences if s.at <= now), default=0.0)
+    absences: list[tuple[float, float]] = []
     for supply in run.scenario.supply:
         if supply.at > now:
             break
-        if volts == 0 and supply.at > window:
-            longest = max(longest, supply.at - since)
-        volts, since = supply.volts, supply.at
-    if volts == 0:
-        longest = max(longest, now - since)
-    return longest >= DEBOUNCE_S - 1.0
+        if supply.volts:
+            absences[-1] = absences[-1][0], supply.at
+        elif absences and supply.at - absences[-1][1] <= run.scenario.poll_s:
+            absences[-1] = absences[-1][0], now
+        else:
+            absences.append((supply.at, now))
+    return any(until > window and until - since >= DEBOUNCE_S - 1.0 for since, until in absences)
 
 
 def _left_behind(run: Run) -> Iterator[str]:

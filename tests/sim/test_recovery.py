@@ -103,7 +103,7 @@ def test_nothing_is_started_below_the_floor() -> None:
     async def story() -> None:
         world = MemoryWorld(workers=WORKERS)
         before = await outage_to_its_end(world)
-        before.trigger = replace(before.trigger, margin_s=160.0)
+        before.trigger = replace(before.trigger, margin_s=240.0)
         (*_, known) = before.kept
         assert known.charge
         before.kept.append(replace(known, charge=replace(known.charge, unsure=0.22)))

@@ -176,22 +176,26 @@ def outlooks(opinion: Opinion, use: Use, power_w: float, facts: BatteryFacts) ->
 def runtime_s(found: tuple[Outlook, ...], use: Use, power_w: float) -> tuple[float, float, float]:
     """Seconds until the UPS says low: what may be counted on, what is expected, what is possible."""
     times = [
-        _Times(outlook.weight, *(block.seconds_until_low(use, power_w) for block in _blocks(outlook)))
+        _Times(
+            outlook.weight,
+            outlook.worse.seconds_until_low(use, power_w),
+            outlook.likeliest.seconds_until_low(use, power_w),
+        )
         for outlook in found
     ]
     # What nearly all that may be gives; but none is worse than the worst that is plausible.
     low_s = _SURE_SHARE * max(_surely_s(times), min(each.worse_s for each in times))
-    likeliest = max(times)
-    return low_s, max(low_s, likeliest.likeliest_s), max(low_s, likeliest.likeliest_s, likeliest.better_s)
+    expected_s = max(low_s, max(times).likeliest_s)
+    better = max(found, key=lambda outlook: outlook.weight).better
+    return low_s, expected_s, max(expected_s, better.seconds_until_low(use, power_w))
 
 
 class _Times(NamedTuple):
-    """How long the three batteries of one outlook last, in seconds."""
+    """How long the worse and the likeliest battery of one outlook last, in seconds."""
 
     weight: float
     worse_s: float
     likeliest_s: float
-    better_s: float
 
 
 def _surely_s(times: Sequence[_Times]) -> float:
@@ -247,7 +251,3 @@ def _sooner(block: Block, use: Use, power_w: float) -> Traits:
     current_a = power_w / block.low_v
     end = use.after(block.seconds_until_low(use, power_w), current_a)
     return tuple([low - rise for low, rise in zip(_LOW_UNIT, block.gradient(end, current_a), strict=True)])
-
-
-def _blocks(outlook: Outlook) -> tuple[Block, Block, Block]:
-    return outlook.worse, outlook.likeliest, outlook.better
