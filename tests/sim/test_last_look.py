@@ -42,6 +42,14 @@ async def test_one_that_refuses_keeps_no_other_from_being_told(bench: Workbench,
     assert rack.did() == ["poweroff pi4-b"]
 
 
+async def test_where_nobody_can_tell_whether_it_is_on_it_is_told(bench: Workbench, rack: MemoryRack) -> None:
+    """The name server may be off already."""
+    rack.hosts["pi4-a"].faults.fail("call_port", "no such name")
+    rack.hosts["pi4-b"].off_at = 0.0
+    assert (await bench.do(StepKind.LAST_LOOK, "rack")).state is StepState.FORCED
+    assert rack.did() == ["poweroff pi4-a"]
+
+
 async def test_a_worker_that_boots_during_the_shutdown_is_off_before_its_power_is_cut(
     daemon: Daemon, rack: MemoryRack
 ) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from upsd.domain.plan import Plan, PlanPurpose, Step, StepKind, StepProgress
@@ -49,13 +49,14 @@ class Workbench:
         limit_s: float = 60.0,
         minimum_s: float = 8.0,
         expected_s: float = 10,
+        told: bool = False,
     ) -> StepProgress:
-        """Run one step to its end."""
+        """Run one step to its end; `told` is whether its machine took the power-off in an earlier run of the daemon."""
         step = Step(
             id="step",
             kind=kind,
             target=target,
-            needs=(),
+            needs=("told",) if told else (),
             expected_s=expected_s,
             minimum_s=minimum_s,
             limit_s=limit_s,
@@ -86,7 +87,9 @@ class Workbench:
             report=lambda progress: self.said.append(progress.detail),
             battery_end_at=lambda: float("inf"),
         )
-        results = await engine.run(Plan(PlanPurpose.SHUTDOWN, (step,)), outage="o1")
+        before = replace(step, id="told", needs=())
+        plan = Plan(PlanPurpose.SHUTDOWN, (before, step) if told else (step,))
+        results = await engine.run(plan, outage="o1", ended={"told"} if told else ())
         return results["step"]
 
 

@@ -26,6 +26,8 @@ _USUAL_TIMES = 2.0
 class ConfirmOff:
     """Calls the machine's SSH port until nothing comes back; asks once more for the power-off at half time.
 
+    A machine that took no command yet, because it was booting, is asked as soon as it answers.
+
     Silence several times in a row is off, if the machine was heard of in this outage, on its port or by taking the
     command; one that never was may as well be cut from the network. Refused connections are not off: sshd ends long
     before the kernel does. They count once the machine has had twice the time that it usually takes: by the settings,
@@ -47,7 +49,8 @@ class ConfirmOff:
         loop, machine = asyncio.get_running_loop(), self.machines[step.target]
         in_a_row: dict[PortAnswer, int] = {}
         asked_at, asked_again = context.started_at, False
-        heard_of = step.target in self.acknowledged or not context.done_before.isdisjoint(step.needs)
+        told = step.target in self.acknowledged or not context.done_before.isdisjoint(step.needs)
+        heard_of = told
         context.say("still up")
         while True:
             await asyncio.sleep(_POLL_S)
@@ -68,10 +71,12 @@ class ConfirmOff:
             if long_ago and in_a_row.get(PortAnswer.REFUSES, 0) >= _IN_A_ROW:
                 return _outcome("off by its usual time: refuses connections", asked_again=asked_again)
             half_time = (context.started_at + context.deadline_at) / 2
-            if PortAnswer.ACCEPTS in in_a_row and not asked_again and loop.time() > half_time:
+            due = not told or (not asked_again and loop.time() > half_time)
+            if PortAnswer.ACCEPTS in in_a_row and due:
                 asked_at, asked_again = loop.time(), True
                 try:
                     await machine.ask_to_power_off()
+                    told = True
                     context.say("still up; asked again")
                 except RackError as error:
                     context.say(f"still up; {error}")
