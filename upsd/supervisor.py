@@ -45,6 +45,7 @@ if TYPE_CHECKING:
 
 # A shutdown that passed its point of no return before we were restarted goes on after this, with or without a reading.
 _RESUME_BLIND_S = 10.0
+_RESUME_IN_THE_DARK_S = 30.0
 _WITHHELD_AGAIN_S = 60.0
 
 
@@ -318,9 +319,12 @@ class Supervisor:
             self._emit(Event("shutdown_withheld", Severity.CRITICAL, {"reason": reason}))
 
     def _settle_unfinished(self, unfinished: Unfinished, now: float) -> None:
-        """Act on what the journal left open, but never without a live reading that confirms it.
+        """Act on what the journal left open.
 
-        What a person asked for needs no outage to go on, and what a person called off does not go on in one.
+        What can still be undone waits for a live reading. But if the UPS stays silent, and the journal says that the
+        mains was away, the shutdown goes on after a while, as it would have if we had not been killed: nobody takes
+        back what was last heard. What a person asked for needs no outage to go on, and what a person called off does
+        not go on in one.
         """
         on_mains, confirmed = self.view.on_mains, self.view.confirmed
         this_boot = unfinished.boot_id == self._boot_id
@@ -328,6 +332,7 @@ class Supervisor:
         requested = unfinished.reason == REQUESTED
         taken_back = requested and unfinished.called_off
         goes_on = (unfinished.committed or requested) and (on_mains or blind)
+        goes_on |= self._outage_in_the_dark(now) and not (unfinished.called_off or unfinished.only_shed)
         if this_boot and not taken_back and (confirmed or goes_on):
             self._conductor.resume(unfinished)
         elif this_boot and (on_mains or (taken_back and confirmed)):
@@ -337,6 +342,11 @@ class Supervisor:
         else:
             return
         self._unfinished = None
+
+    def _outage_in_the_dark(self, now: float) -> bool:
+        """Whether an earlier run saw the mains go, and we have not heard of the UPS for long."""
+        waited = now - self._started_at > _RESUME_IN_THE_DARK_S
+        return waited and self.view.reading is None and self._lost_before is not None
 
     def _supply(self, now: float) -> Supply | None:
         if self.view.lost_at is None or not self.view.confirmed:

@@ -13,7 +13,7 @@ from hardware_sim.memory_world import MemoryWorld
 from tests.sim.outages import Outage, rules
 from upsd.domain.power import Reading
 from upsd.shutdown.phase import Phase
-from upsd.shutdown.records import replay, replay_lost_at
+from upsd.shutdown.records import Unfinished, replay, replay_lost_at
 
 
 def on_battery(at: float, runtime_s: int | None = None) -> Reading:
@@ -110,6 +110,40 @@ async def test_a_daemon_that_starts_on_mains_powers_nothing_off_that_was_being_u
             await asyncio.sleep(1)
     assert "shutdown_resumed" not in outage.names()
     assert not any(what.startswith("poweroff") for what in outage.world.rack.did())
+
+
+def _unfinished(*more: dict[str, object]) -> Unfinished:
+    records = [
+        {"record": "outage", "outage": "o1", "reason": "latest-safe-start", "boot_id": "boot"},
+        {"record": "step", "step": "cordon", "state": "running", "commits": False},
+        *more,
+    ]
+    found = replay(json.dumps(record) for record in records)
+    assert found
+    return found
+
+
+async def test_a_shutdown_goes_on_in_the_dark_if_the_mains_was_away_when_the_ups_was_last_heard() -> None:
+    """A cable that fell out and a daemon that was killed, both in one outage, must not cost the rack its data."""
+    outage = Outage(MemoryWorld(), rules(), unfinished=_unfinished(), lost_at=-60.0)
+    outage.supervisor.tick(29.0)
+    assert outage.conductor.phase is Phase.IDLE
+    outage.supervisor.tick(31.0)
+    assert outage.names()[-1] == "shutdown_resumed"
+    await outage.conductor.close()
+
+
+@pytest.mark.parametrize(
+    ("lost_at", "more"), [(None, ()), (-60.0, ({"record": "undoing", "outage": "o1"},))], ids=["on mains", "undone"]
+)
+async def test_nothing_goes_on_in_the_dark_that_the_mains_had_ended(
+    lost_at: float | None, more: tuple[dict[str, object], ...]
+) -> None:
+    """What an earlier run knew of the mains counts as long as nobody says otherwise."""
+    outage = Outage(MemoryWorld(), rules(), unfinished=_unfinished(*more), lost_at=lost_at)
+    outage.supervisor.tick(1000.0)
+    assert outage.conductor.phase is Phase.IDLE
+    assert "shutdown_resumed" not in outage.names()
 
 
 async def test_a_battery_found_discharging_is_not_taken_for_full() -> None:
