@@ -10,7 +10,7 @@ import math
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, NamedTuple
 
-from upsd.domain.power import Event, Severity
+from upsd.domain.power import Event, RuntimeEstimate, Severity
 from upsd.power import PowerView, mains_lost, observe, tick
 from upsd.shutdown import shedding
 from upsd.shutdown.budget import critical_path_s
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from upsd.domain.plan import Plan
-    from upsd.domain.power import Reading, RuntimeEstimate, Scalar, UpsIdentity
+    from upsd.domain.power import Reading, Scalar, UpsIdentity
     from upsd.domain.readiness import Readiness
     from upsd.power import PowerRules
     from upsd.shutdown.conductor import Conductor
@@ -197,7 +197,8 @@ class Supervisor:
         # The model knows the time until the flag; once it is up, what counts is how long the UPS then lasts.
         low_s = max(0.0, low_s if math.isinf(self._low_end) else self._low_end - now)
         expected_s = max(estimate.expected_s, low_s)
-        return replace(estimate, low_s=low_s, expected_s=expected_s, high_s=max(estimate.high_s, expected_s))
+        high_s = max(estimate.high_s, expected_s)
+        return RuntimeEstimate(expected_s, low_s, high_s, estimate.source, estimate.model_s, estimate.ups_s)
 
     def battery_level(self, now: float) -> BatteryLevel:
         """Whether the battery carries a boot and a shutdown of the whole rack, if the mains goes now."""
