@@ -45,6 +45,7 @@ if TYPE_CHECKING:
 
 # A shutdown that passed its point of no return before we were restarted goes on after this, with or without a reading.
 _RESUME_BLIND_S = 10.0
+# One that had not passed it waits longer for a reading: it would only be undone if the mains is there.
 _RESUME_IN_THE_DARK_S = 30.0
 _WITHHELD_AGAIN_S = 60.0
 

@@ -158,7 +158,7 @@ def draw(seed: int) -> Scenario:
         told_health=health * (chance.uniform(0.85, 1.0) if honest else chance.uniform(1.1, 1.6)),
         told_efficiency=chance.uniform(0.8, 0.85),
         told_idle_w=chance.uniform(6.0, 10.0),
-        poll_s=chance.choice([2.0, 3.0, 5.0]),
+        poll_s=chance.choice([1.0, 3.0, 5.0]),
         on_battery_s=chance.choice([None, None, None, chance.uniform(5, 120)]),
         margin_s=chance.choice([15.0, 60.0]),
         reserve_s=chance.choice([10.0, 30.0, 60.0]),
@@ -179,7 +179,7 @@ def draw(seed: int) -> Scenario:
             (_moment(chance, supply), chance.uniform(-86400, 86400)) for _ in range(chance.randint(0, 2))
         ),
         test_at=chance.choice([None, None, None, 20.0]),
-        battery_limit_s=chance.choice([300.0, 900.0, 1800.0]),
+        battery_limit_s=chance.choice([300.0, 900.0, 3600.0]),
     )
 
 

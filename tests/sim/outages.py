@@ -11,9 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 from hardware_sim.iplug_reading import iplug_reading
 from hardware_sim.memory_rack import MASTER
+from hardware_sim.memory_world import WORKLOAD
 from hardware_sim.virtual_time import VirtualTimeLoop
 from upsd.power import PowerRules
 from upsd.shutdown.conductor import Conductor
+from upsd.shutdown.phase import Phase
 from upsd.shutdown.plan import ClusterShape, HostShape, RackShape, StorageShape
 from upsd.shutdown.records import replay, replay_lost_at
 from upsd.shutdown.steps import Rack, RemoteMachine, performers, rehearsers
@@ -37,6 +39,8 @@ WORKERS = ("pi4-a", "pi4-b", "pi3")
 WORKER_W = 7.0
 MASTER_W = 25.0
 AN_HOUR_S = 3600.0
+PODS = {WORKLOAD: 2 * (len(WORKERS) + 1)}
+"""What runs on all of them."""
 _MIDNIGHT = datetime(2025, 11, 23, tzinfo=UTC)
 
 
@@ -198,6 +202,16 @@ async def living(outage: Outage) -> AsyncIterator[Outage]:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def all_as_before(outage: Outage) -> None:
+    """Everything is on, uncordoned and running, and no outage is left open."""
+    world = outage.world
+    assert await world.until(lambda: outage.conductor.phase is Phase.IDLE, AN_HOUR_S)
+    assert not any(host.off for host in world.rack.hosts.values())
+    assert world.rack.cluster.cordoned() == set()
+    assert world.rack.cluster.ready_pods() == PODS
+    assert outage.next_run("boot").unfinished is None
 
 
 def virtually(work: Coroutine[Any, Any, None]) -> None:

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from hardware_sim.memory_rack import MASTER
-from hardware_sim.memory_world import WORKLOAD, MemoryWorld
-from tests.sim.outages import AN_HOUR_S, WORKERS, DyingNotes, Notes, Outage, living, rules
+from hardware_sim.memory_world import MemoryWorld
+from tests.sim.outages import AN_HOUR_S, PODS, WORKERS, DyingNotes, Notes, Outage, all_as_before, living, rules
 from upsd.control import ActError
 from upsd.domain.plan import PlanPurpose, StepProgress, StepState
 from upsd.drill_acts import drill_acts
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from upsd.domain.plan import Plan
     from upsd.domain.power import Event, Scalar
 
-PODS = {WORKLOAD: 2 * (len(WORKERS) + 1)}
 OTHERS = {"pi4-a", "pi4-b", MASTER}
 
 
@@ -72,16 +71,6 @@ def powered_off(outage: Outage) -> set[str]:
 async def until_told_to_go_off(outage: Outage) -> None:
     """Wait until the drilled worker has been told."""
     assert await outage.world.until(lambda: "poweroff pi3" in outage.world.rack.did(), 120)
-
-
-async def all_as_before(outage: Outage) -> None:
-    """Everything is on, uncordoned and running, and no outage is left open."""
-    world = outage.world
-    assert await world.until(lambda: outage.conductor.phase is Phase.IDLE, AN_HOUR_S)
-    assert not any(host.off for host in world.rack.hosts.values())
-    assert world.rack.cluster.cordoned() == set()
-    assert world.rack.cluster.ready_pods() == PODS
-    assert outage.next_run("boot").unfinished is None
 
 
 @pytest.mark.parametrize("armed", [False, True])

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from hardware_sim.memory_rack import MASTER
-from hardware_sim.memory_world import WORKLOAD, MemoryWorld
-from tests.sim.outages import AN_HOUR_S, WORKERS, Outage, living, rules, virtually
+from hardware_sim.memory_world import MemoryWorld
+from tests.sim.outages import AN_HOUR_S, PODS, WORKERS, Outage, living, rules, virtually
 from upsd.domain.plan import StepState
 from upsd.shutdown.phase import Phase
 
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 ALL = {MASTER, *WORKERS}
-PODS = {WORKLOAD: 2 * len(ALL)}
 
 
 async def outage_to_its_end(world: MemoryWorld) -> Outage:

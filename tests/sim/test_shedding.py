@@ -7,8 +7,8 @@ import asyncio
 import pytest
 
 from hardware_sim.memory_rack import MASTER
-from hardware_sim.memory_world import WORKLOAD, MemoryWorld
-from tests.sim.outages import AN_HOUR_S, WORKERS, DyingNotes, Outage, living, rules, virtually
+from hardware_sim.memory_world import MemoryWorld
+from tests.sim.outages import AN_HOUR_S, PODS, WORKERS, DyingNotes, Outage, all_as_before, living, rules, virtually
 from upsd.shutdown.missing import complaints, look_for
 from upsd.shutdown.phase import Phase
 from upsd.shutdown.shedding import ShedGroup
@@ -16,7 +16,6 @@ from upsd.shutdown.steps import RemoteMachine
 
 EXTRAS = ShedGroup(name="extras", workers=("pi3",), on_battery_s=20)
 MORE = ShedGroup(name="more", workers=("pi4-b",), on_battery_s=25)
-PODS = {WORKLOAD: 2 * (len(WORKERS) + 1)}
 
 
 def outage_with(*groups: ShedGroup, on_battery_s: float | None = None) -> Outage:
@@ -33,16 +32,6 @@ async def lose_mains(outage: Outage) -> None:
 def finished(outage: Outage) -> bool:
     """Whether the shedding has ended."""
     return "shedding_finished" in outage.names()
-
-
-async def all_back(outage: Outage) -> None:
-    """Everything is as before the outage."""
-    world = outage.world
-    assert await world.until(lambda: outage.conductor.phase is Phase.IDLE, AN_HOUR_S)
-    assert not any(host.off for host in world.rack.hosts.values())
-    assert world.rack.cluster.cordoned() == set()
-    assert world.rack.cluster.ready_pods() == PODS
-    assert outage.next_run("boot").unfinished is None
 
 
 def test_what_is_shed_lengthens_the_runtime_of_the_rest() -> None:
@@ -69,7 +58,7 @@ def test_what_is_shed_lengthens_the_runtime_of_the_rest() -> None:
             done = next(event for event in outage.events if event.name == "shedding_finished")
             assert (done.fields["off"], done.fields["not_done"]) == ("pi3", None)
             outage.world.device.restore_mains()
-            await all_back(outage)
+            await all_as_before(outage)
             assert "wake pi3" in rack.did()
             assert "shedding_undone" in outage.names()
             assert "shutdown_aborted" not in outage.names()
@@ -115,7 +104,7 @@ def test_the_rack_after_a_shutdown_that_followed_a_shedding_is_whole() -> None:
         after = outage.next_run("next boot")
         async with living(after):
             assert await world.until(lambda: "recovery_finished" in after.names(), AN_HOUR_S)
-            await all_back(after)
+            await all_as_before(after)
 
     virtually(story())
 
@@ -148,7 +137,7 @@ def test_two_groups_go_one_after_the_other() -> None:
             assert world.rack.did().count("poweroff pi3") <= 2
             assert not world.rack.hosts["pi4-a"].off
             world.device.restore_mains()
-            await all_back(outage)
+            await all_as_before(outage)
 
     virtually(story())
 
@@ -169,7 +158,7 @@ def test_an_aborted_shutdown_also_wakes_what_was_shed() -> None:
                     world.rack.cluster.refused[pod.full_name] = 9e9
             assert await world.until(lambda: len(world.rack.cluster.cordoned()) == len(WORKERS) + 1, 120)
             world.device.restore_mains()
-            await all_back(outage)
+            await all_as_before(outage)
             assert "shutdown_aborted" in outage.names()
 
     virtually(story())
@@ -201,7 +190,7 @@ def test_a_machine_that_can_not_be_woken_is_complained_of_until_it_is_seen() -> 
             looking.cancel()
             assert list(complaints(missing, machines)) == []
             assert outage.events[-1].name == "machine_back"
-            await all_back(outage)
+            await all_as_before(outage)
 
     virtually(story())
 
@@ -222,12 +211,12 @@ def test_mains_back_while_a_worker_goes_off_does_not_leave_it_off(after_s: float
             world.device.restore_mains()
             if not restarted:
                 await asyncio.sleep(20)
-                await all_back(outage)
+                await all_as_before(outage)
         if restarted:
             after = outage.next_run("boot")
             async with living(after):
                 await asyncio.sleep(20)
-                await all_back(after)
+                await all_as_before(after)
 
     virtually(story())
 
@@ -259,6 +248,6 @@ def test_a_daemon_killed_at_any_record_of_a_shedding_comes_to_the_same_end(recor
                 world.device.restore_mains()
             assert await world.until(lambda: after.supervisor.view.on_mains, 60)
             await asyncio.sleep(200)
-            await all_back(after)
+            await all_as_before(after)
 
     virtually(story())

@@ -50,6 +50,7 @@ They are logarithms of a factor, but `FULL_V` and `LOW_V` are volts on top, and 
 discharge began.
 """
 Traits = tuple[float, ...]
+LOW_UNIT: Final[Traits] = tuple(1.0 if index == LOW_V else 0.0 for index in range(TRAITS))
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ from functools import lru_cache
 from itertools import pairwise
 from typing import TYPE_CHECKING, Final
 
-from upsd.ups.battery.chemistry import CAPACITY, LOW_BLOCK_V, LOW_V, TRAITS, Block, Use
+from upsd.ups.battery.chemistry import CAPACITY, LOW_BLOCK_V, LOW_UNIT, LOW_V, Block, Use
 from upsd.ups.battery.opinion import (
     IMPLAUSIBLE,
     UNTRIED,
@@ -56,7 +56,6 @@ _HARDLY: Final = 0.01
 _FEW: Final = 1.0
 _LEARNED_FROM: Final = 0.3
 """A discharge tells of the capacity once it has gone so far."""
-_LOW_UNIT: Final = tuple(1.0 if index == LOW_V else 0.0 for index in range(TRAITS))
 
 
 @dataclass(frozen=True, slots=True)
@@ -263,13 +262,13 @@ class _Fit:
         if self._discharge.reached_low:
             last = self._points[-1]
             above = tuple(
-                value - low for value, low in zip(block.gradient(last.use, last.current_a), _LOW_UNIT, strict=True)
+                value - low for value, low in zip(block.gradient(last.use, last.current_a), LOW_UNIT, strict=True)
             )
             offset_v = block.low_v - block.voltage(block.exhaustion(last.use), last.current_a)
             belief, variance = belief.weighed(above, offset_v - _ahead(above, belief.mean, about), _END_V)
             surer += math.log1p(max(0.0, variance) / _END_V**2)
             missed_v = last.block_v - LOW_BLOCK_V - belief.mean[LOW_V]
-            belief, variance = belief.weighed(_LOW_UNIT, missed_v, _LOW_READING_V)
+            belief, variance = belief.weighed(LOW_UNIT, missed_v, _LOW_READING_V)
             surer += math.log1p(max(0.0, variance) / _LOW_READING_V**2)
         return belief, surer
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from upsd.ups.battery.belief import Belief
-from upsd.ups.battery.chemistry import CAPACITY, FULL_V, LOW_BLOCK_V, LOW_V, START, TRAITS, Block
+from upsd.ups.battery.chemistry import CAPACITY, FULL_V, LOW_BLOCK_V, LOW_UNIT, LOW_V, START, TRAITS, Block
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -50,7 +50,6 @@ _LOAD_TELLS: Final = 0.023
 formula follows makers' tables to 6 %. Tried on batteries that are not those of docs/battery.md."""
 
 Misfit = tuple[float, ...]
-_LOW_UNIT: Final = tuple(1.0 if index == LOW_V else 0.0 for index in range(TRAITS))
 NO_MISFIT: Final[Misfit] = (0.0,) * 17
 
 
@@ -67,6 +66,11 @@ class Suspicion:
     recent: float
     belief: Belief
     misfit: Misfit = NO_MISFIT
+
+    @property
+    def taught(self) -> bool:
+        """Whether a discharge has shown by how much the formula is wrong."""
+        return self.misfit != NO_MISFIT
 
     @property
     def likelihood(self) -> float:
@@ -142,10 +146,10 @@ def told(
     formula_v = _FORMULA_V * math.sqrt(_A_MEASUREMENT / max(share, 1e-6))
     found = []
     for each in opinion:
-        if each.misfit is NO_MISFIT:
-            suspicion, deviation = each, max(_READING_V, formula_v)
-        else:
+        if each.taught:
             suspicion, deviation = replace(each, belief=each.belief.drifted(FULL_V, drift_v)), _READING_V
+        else:
+            suspicion, deviation = each, max(_READING_V, formula_v)
         if first:
             deviation = math.hypot(_A_READING_V, _FORMULA_V)
         found.append(_told(suspicion, use, current_a, block_v, deviation, facts))
@@ -161,8 +165,7 @@ def levelled(opinion: Opinion) -> Opinion:
 def doubted(opinion: Opinion) -> Opinion:
     """The same, where all that it gives may be a little less than was learned: no reading before the end says so."""
     return tuple(
-        each if each.misfit is NO_MISFIT else replace(each, belief=each.belief.drifted(CAPACITY, _LOAD_TELLS))
-        for each in opinion
+        replace(each, belief=each.belief.drifted(CAPACITY, _LOAD_TELLS)) if each.taught else each for each in opinion
     )
 
 
@@ -250,4 +253,4 @@ def _sooner(block: Block, use: Use, power_w: float) -> Traits:
     """How much sooner it is low with more of each trait (by how much less volts it has when it will be low)."""
     current_a = power_w / block.low_v
     end = use.after(block.seconds_until_low(use, power_w), current_a)
-    return tuple([low - rise for low, rise in zip(_LOW_UNIT, block.gradient(end, current_a), strict=True)])
+    return tuple([low - rise for low, rise in zip(LOW_UNIT, block.gradient(end, current_a), strict=True)])
