@@ -2,18 +2,49 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.sim.daemons import CYCLE
-from upsd.domain.plan import StepKind, StepState
+from tests.sim.workbench import COMMAND
+from upsd.domain.plan import Step, StepKind, StepState
+from upsd.domain.rack import RackError
+from upsd.shutdown.engine import StepContext
 from upsd.shutdown.phase import Phase
+from upsd.shutdown.steps import RemoteMachine
+from upsd.shutdown.steps.last_look import LastLook
+from upsd.shutdown.steps.poweroff import Poweroff
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from hardware_sim.memory_rack import MemoryRack
     from tests.sim.daemons import Daemon
     from tests.sim.workbench import Workbench
+    from upsd.domain.power import Scalar
+
+
+STEP = Step(
+    id="poweroff pi4-a",
+    kind=StepKind.POWEROFF,
+    target="pi4-a",
+    needs=(),
+    expected_s=6.0,
+    minimum_s=6.0,
+    limit_s=30.0,
+)
+
+
+async def _keep_nothing(_record: Mapping[str, Scalar]) -> None:
+    pass
+
+
+def context(*done_before: str) -> StepContext:
+    """A step's, after an earlier run of the daemon has done these steps."""
+    now = asyncio.get_running_loop().time()
+    return StepContext("o1", now + 30.0, now, 6.0, lambda _: None, _keep_nothing, done_before=frozenset(done_before))
 
 
 async def test_a_machine_that_came_up_meanwhile_is_told(bench: Workbench, rack: MemoryRack) -> None:
@@ -72,3 +103,21 @@ async def test_machines_that_were_seen_going_off_are_not_called(daemon: Daemon) 
     look = daemon.conductor.progress["last-look"]
     assert (look.state, look.detail) == (StepState.DONE, "every machine was seen going off")
     assert look.started_at == pytest.approx(look.ended_at, abs=0.1)
+
+
+async def test_what_an_earlier_shutdown_knew_of_a_machine_is_forgotten_when_it_is_told_anew(rack: MemoryRack) -> None:
+    """It was called off, and the machine has been on since: that it once went off says nothing."""
+    rack.hosts["pi4-a"].faults.fail("run")
+    machines = {"pi4-a": RemoteMachine(rack.hosts["pi4-a"], COMMAND)}
+    acknowledged, seen_off = {"pi4-a"}, {"pi4-a"}
+    with pytest.raises(RackError):
+        await Poweroff(machines, acknowledged, seen_off, set())(STEP, context())
+    assert acknowledged == seen_off == set()
+
+
+async def test_machines_that_an_earlier_run_of_the_daemon_saw_going_off_are_not_called(rack: MemoryRack) -> None:
+    """There may be many of them, and each silence takes its time."""
+    machines = {name: RemoteMachine(host, COMMAND) for name, host in rack.hosts.items()}
+    outcome = await LastLook(machines, set())(STEP, context("confirm-off pi4-a", "confirm-off pi4-b"))
+    assert outcome.detail == "every machine was seen going off"
+    assert rack.did() == []

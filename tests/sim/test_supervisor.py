@@ -146,6 +146,33 @@ async def test_nothing_goes_on_in_the_dark_that_the_mains_had_ended(
     assert "shutdown_resumed" not in outage.names()
 
 
+async def test_nothing_goes_on_in_the_dark_once_the_ups_has_said_that_there_is_mains() -> None:
+    """Once is enough for that, though not for more."""
+    outage = Outage(MemoryWorld(), rules(), unfinished=_unfinished(), lost_at=-60.0)
+    outage.supervisor.hear(replace(on_battery(1.0), on_battery=False, input_voltage_v=230))
+    outage.supervisor.tick(1000.0)
+    assert "shutdown_resumed" not in outage.names()
+
+
+async def test_workers_that_were_to_go_off_early_are_left_on_in_the_dark() -> None:
+    """Shedding saves nobody's data, and a drill even less."""
+    unfinished = Unfinished("o1", "drill", "boot", shed=frozenset({"pi3"}), only_shed=True)
+    outage = Outage(MemoryWorld(), rules(), unfinished=unfinished, lost_at=-60.0)
+    outage.supervisor.tick(1000.0)
+    assert outage.conductor.phase is Phase.IDLE
+
+
+async def test_a_plan_that_takes_longer_than_it_did_has_to_start_earlier(outage: Outage) -> None:
+    """What was learned of its steps counts from the moment at which it is known."""
+    before = outage.supervisor.would_start_in_s(12.0)
+    slower = [replace(step, expected_s=step.expected_s + 10.0) for step in outage.conductor.plan.steps]
+    outage.conductor.plan = replace(outage.conductor.plan, steps=tuple(slower))
+    after = outage.supervisor.would_start_in_s(12.0)
+    assert before is not None
+    assert after is not None
+    assert after < before - 10.0
+
+
 async def test_a_battery_found_discharging_is_not_taken_for_full() -> None:
     """After a restart in an outage nobody knows how long it has been discharging."""
     seen, found = Outage(MemoryWorld(), rules()), Outage(MemoryWorld(), rules())
