@@ -81,6 +81,23 @@ async def test_where_nobody_can_tell_whether_it_is_on_it_is_told(bench: Workbenc
     assert rack.did() == ["poweroff pi4-a"]
 
 
+async def test_a_port_that_answers_late_keeps_no_machine_from_being_told(bench: Workbench, rack: MemoryRack) -> None:
+    """A switch with a full queue, say: the look has two seconds when the battery is nearly empty."""
+    rack.hosts["pi4-a"].faults.slow("call_port", 8.0)
+    rack.hosts["pi4-b"].off_at = 0.0
+    assert (await bench.do(StepKind.LAST_LOOK, "rack", limit_s=2.0)).state is StepState.FORCED
+    assert rack.did() == ["poweroff pi4-a"]
+
+
+async def test_a_machine_that_is_off_is_no_error_however_late_that_is_known(bench: Workbench, rack: MemoryRack) -> None:
+    """That it takes no command says nothing until its port has been called."""
+    for host in rack.hosts.values():
+        host.off_at = 0.0
+        host.faults.slow("call_port", 1.0)
+    assert (await bench.do(StepKind.LAST_LOOK, "rack")).state is StepState.DONE
+    assert rack.did() == []
+
+
 async def test_a_worker_that_boots_during_the_shutdown_is_off_before_its_power_is_cut(
     daemon: Daemon, rack: MemoryRack
 ) -> None:

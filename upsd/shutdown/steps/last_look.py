@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -48,16 +47,33 @@ class LastLook:
         return Outcome(detail=f"silent: {', '.join(unsure)}" if unsure else "every machine was seen going off")
 
     async def _look(self, name: str) -> bool | RackError:
+        """Whether the machine is on, and was told; it is told without waiting for its port, which may answer late."""
         machine = self.machines[name]
-        # Where nobody can tell, it is asked: that harms no machine that should be off.
-        with contextlib.suppress(RackError):
-            if await machine.host.call_port() is not PortAnswer.ACCEPTS:
-                return False
+        asking = asyncio.create_task(_tell(machine))
+        calling = asyncio.create_task(_may_be_on(machine))
         try:
-            await machine.ask_to_power_off()
-        except RackError as error:
-            return error
-        return True
+            await asyncio.wait({asking, calling}, return_when=asyncio.FIRST_COMPLETED)
+            if asking.done() and asking.result() is None:
+                return True
+            return await calling and (await asking or True)
+        finally:
+            asking.cancel()
+            calling.cancel()
+
+
+async def _tell(machine: RemoteMachine) -> RackError | None:
+    try:
+        await machine.ask_to_power_off()
+    except RackError as error:
+        return error
+    return None
+
+
+async def _may_be_on(machine: RemoteMachine) -> bool:
+    try:
+        return await machine.host.call_port() is PortAnswer.ACCEPTS
+    except RackError:
+        return True  # nobody can tell
 
 
 @dataclass(frozen=True, slots=True)
