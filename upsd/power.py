@@ -72,6 +72,11 @@ class PowerView:
         return self.state is PowerState.ON_LINE and self.believed >= _READINGS_TO_BELIEVE
 
     @property
+    def perhaps_back(self) -> bool:
+        """Whether the last reading says that the mains is back from an outage, which takes a second one to believe."""
+        return self.lost_at is not None and not self.silent and not self.believed_lost
+
+    @property
     def testing(self) -> bool:
         """Whether the UPS says that it tests its battery."""
         return self.reading is not None and self.reading.test_in_progress

@@ -130,11 +130,14 @@ class Supervisor:
         self.view, events = observe(self.view, reading, self._rules.power)
         if self.view.confirmed != confirmed:
             self._conductor.recorder.note_supply(self.view.lost_at)
-        self._low_end = min(self._low_end, reading.at + self._battery.after_low_s) if self.view.low else math.inf
         on_mains = self.view.lost_at is None
         self._held_back = self._held_back and not on_mains
         discharging = reading.on_battery or not on_mains
         self._watch.follow(reading.at, self._watts(), self._battery, reading, discharging=discharging)
+        if not self.view.low:
+            self._low_end = math.inf
+        elif math.isinf(self._low_end):
+            self._low_end = reading.at + self._watch.after_low_s(self._watts(), self._battery)
         self._ends = (self._ends[1], -math.inf if on_mains else reading.at + self._estimate(reading.at).low_s)
         self._follow(reading.at, events)
         if self.view.on_mains:
@@ -289,6 +292,8 @@ class Supervisor:
             self._trigger, self._shedding, self._withheld_at = Trigger(), Shedding(), -math.inf
             return
         self._trigger = evaluate(supply, self._triggers, self._trigger)
+        if self.view.perhaps_back:
+            return  # the next reading tells
         if self._trigger.reason and not self._armed():
             self._withhold(self._trigger.reason, now)
         elif self._trigger.reason:

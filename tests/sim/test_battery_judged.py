@@ -14,7 +14,8 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from hardware_sim.ups.battery import BatterySpec
+from hardware_sim.ups.battery import Battery, BatterySpec, Inverter
+from hardware_sim.ups.profiles import IPLUG_800
 from tests.discharges import Answer, Observer, seconds_to_low, settings_say
 
 if TYPE_CHECKING:
@@ -120,6 +121,31 @@ def test_a_load_between_those_that_were_learned_is_foreseen(name: str, watts: fl
         assert too_far(found[:-1]) == []
         assert too_far(found, LOOSELY) == []
         assert too_optimistic(found) == []
+
+
+def lasts_after_low_s(spec: BatterySpec, watts: float) -> float:
+    """How long the UPS really goes on after it has said low."""
+    battery, low_s = Battery(spec), 0.0
+    while battery.voltage_v > IPLUG_800.cut_off_v:
+        battery.step(1.0, Inverter().drain_w(watts))
+        low_s += battery.voltage_v <= IPLUG_800.battery_low_v
+    return low_s
+
+
+@each_battery
+@pytest.mark.parametrize("watts", [*LOADS_W, 230.0])
+@pytest.mark.parametrize("loads_w", [(), (50.0, 100.0)], ids=["first day", "learned"])
+def test_once_the_ups_says_low_no_more_is_counted_on_than_is_there(
+    name: str, watts: float, loads_w: tuple[float, ...]
+) -> None:
+    """A large load has half a minute then, and a plan that believes in two of them loses the master."""
+    label_ah, spec = BATTERIES[name]
+    observer = Observer(settings_say(label_ah), learned(name, *loads_w) if loads_w else None)
+    observer.live_through(spec, watts, 1)
+    counted_s, true_s = observer.watch.after_low_s(watts, observer.facts), lasts_after_low_s(spec, watts)
+    assert counted_s <= OPTIMISTIC * true_s
+    if loads_w:
+        assert counted_s > 0.3 * min(true_s, observer.facts.after_low_s)
 
 
 def test_a_new_battery_is_not_given_up_on_the_first_day() -> None:

@@ -53,6 +53,17 @@ async def test_two_readings_with_no_runtime_left_start_the_shutdown(outage: Outa
     await outage.conductor.close()
 
 
+async def test_no_shutdown_starts_on_a_reading_that_says_that_the_mains_is_back(outage: Outage) -> None:
+    """It takes two of them to end an outage, and only one more on battery to go on with it."""
+    back = replace(on_battery(16.0, runtime_s=0), on_battery=False, input_voltage_v=230)
+    outage.supervisor.hear(on_battery(15.0, runtime_s=0))
+    outage.supervisor.hear(back)
+    assert "shutdown_started" not in outage.names()
+    outage.supervisor.hear(on_battery(17.0, runtime_s=0))
+    assert "shutdown_started" in outage.names()
+    await outage.conductor.close()
+
+
 async def test_unknown_supply_shows_no_old_reading(outage: Outage) -> None:
     """A figure that is not known any more is not shown as if it were."""
     outage.supervisor.tick(20.0)

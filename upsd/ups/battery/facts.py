@@ -12,8 +12,8 @@ _BLOCK_V: Final = 12.0
 class BatteryFacts:
     """The name plate: whole string in V and Ah, share of the capacity still there, inverter losses.
 
-    `after_low_s` is for how long it is trusted once the UPS has said that it is low; `low_v` the voltage at which it
-    says so, if a bench test has measured it.
+    `after_low_s` is for how long it is trusted at most once the UPS has said that it is low; `low_v` the voltage at
+    which it says so, if a bench test has measured it.
     """
 
     voltage_v: float

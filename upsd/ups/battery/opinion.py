@@ -49,6 +49,9 @@ _LOAD_TELLS: Final = 0.023
 """How much more or less of the capacity (logarithm) than was learned a load may leave, beside what the traits say: the
 formula follows makers' tables to 6 %. Tried on batteries that are not those of docs/battery.md."""
 
+_LASTS_BELOW_LOW_V: Final = 0.3
+"""How far a block may surely fall after the UPS has said low and before it cuts off, which no maker documents."""
+
 Misfit = tuple[float, ...]
 NO_MISFIT: Final[Misfit] = (0.0,) * 17
 
@@ -171,9 +174,7 @@ def doubted(opinion: Opinion) -> Opinion:
 
 def outlooks(opinion: Opinion, use: Use, power_w: float, facts: BatteryFacts) -> tuple[Outlook, ...]:
     """What may come of each suspicion that is plausible."""
-    total = math.log(sum(math.exp(each.likelihood) for each in opinion))
-    plausible = [each for each in opinion if each.likelihood - total > _PLAUSIBLE]
-    return tuple(_outlook(each, use, power_w, facts) for each in plausible)
+    return tuple(_outlook(each, use, power_w, facts) for each in _plausible(opinion))
 
 
 def runtime_s(found: tuple[Outlook, ...], use: Use, power_w: float) -> tuple[float, float, float]:
@@ -193,12 +194,28 @@ def runtime_s(found: tuple[Outlook, ...], use: Use, power_w: float) -> tuple[flo
     return low_s, expected_s, max(expected_s, better.seconds_until_low(use, power_w))
 
 
+def after_low_s(opinion: Opinion, use: Use, power_w: float, facts: BatteryFacts) -> float:
+    """Seconds that may be counted on from the moment at which the UPS says low."""
+    blocks = (each.block(facts) for each in _plausible(opinion))
+    return min(facts.after_low_s, *(_falls_on_s(block, use, power_w) for block in blocks))
+
+
 class _Times(NamedTuple):
     """How long the worse and the likeliest battery of one outlook last, in seconds."""
 
     weight: float
     worse_s: float
     likeliest_s: float
+
+
+def _plausible(opinion: Opinion) -> list[Suspicion]:
+    total = math.log(sum(math.exp(each.likelihood) for each in opinion))
+    return [each for each in opinion if each.likelihood - total > _PLAUSIBLE]
+
+
+def _falls_on_s(block: Block, use: Use, power_w: float) -> float:
+    now_v = block.voltage(block.exhaustion(use), power_w / block.low_v)
+    return replace(block, low_v=now_v - _LASTS_BELOW_LOW_V).seconds_until_low(use, power_w)
 
 
 def _surely_s(times: Sequence[_Times]) -> float:

@@ -18,7 +18,17 @@ from upsd.ups.battery.health import health_of
 from upsd.ups.battery.history import BatteryHistory, Charge, with_beginning, with_discharge
 from upsd.ups.battery.learning import Discharge, Point
 from upsd.ups.battery.memory import Memory
-from upsd.ups.battery.opinion import Opinion, Outlook, doubted, outlooks, runtime_s, starting, told, untried
+from upsd.ups.battery.opinion import (
+    Opinion,
+    Outlook,
+    after_low_s,
+    doubted,
+    outlooks,
+    runtime_s,
+    starting,
+    told,
+    untried,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -144,6 +154,12 @@ class BatteryWatch:
         if told_s is not None and told_s < low_s:
             return RuntimeEstimate(min(told_s, expected_s), told_s, high_s, "ups", model_s=expected_s, ups_s=told_s)
         return RuntimeEstimate(expected_s, low_s, high_s, "model", model_s=expected_s, ups_s=told_s)
+
+    def after_low_s(self, watts: float, facts: BatteryFacts) -> float:
+        """How long it lasts from now, at which the UPS says that it is low."""
+        if self._running is None:
+            return facts.after_low_s
+        return after_low_s(self._running.opinion, self._use, facts.block_w(watts), facts)
 
     def health(self) -> BatteryHealth:
         """How worn it is, as far as it has shown."""
