@@ -82,11 +82,18 @@ def _came_late(run: Run, name: str, began: float, until: float) -> bool:
 
 
 def _shutdown_began(run: Run, loss: Loss) -> float:
-    """When the shutdown began in which the power went; then, if none did."""
+    """When the shutdown began in which the power went, or was taken up again; then, if none did.
+
+    Once the outlets were about to be cycled, none that is taken up again has the time to ask a machine anew.
+    """
     since = _cut_before(run, loss.at) if loss.why is OffCause.RUN_OUT else 0.0
-    what = ("event shutdown_started", "event shutdown_resumed")
-    times = [act.at for act in run.world.acts if since <= act.at <= loss.at and act.what.startswith(what)]
-    return max(times, default=loss.at) - _COMMAND_FAULT_S
+    began, cycling = loss.at, False
+    for act in run.world.acts:
+        started = act.what.startswith("event shutdown_started")
+        if since <= act.at <= loss.at and (started or (act.what.startswith("event shutdown_resumed") and not cycling)):
+            began = act.at
+        cycling = not started and (cycling or act.what.startswith("event step_started {'step': 'outlet-cycle'"))
+    return began - _COMMAND_FAULT_S
 
 
 def _too_short(run: Run, loss: Loss) -> bool:

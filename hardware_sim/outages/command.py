@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import gc
 import multiprocessing
 import os
 import sys
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
 _SEEDS = 2**32
 _CHUNK = 8
+_OBJECTS_BETWEEN_COLLECTIONS = 50_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,8 +42,17 @@ def judge_all(
     seeds: Sequence[int], *, jobs: int = os.cpu_count() or 1, prepare: Callable[[], None] | None = None
 ) -> Iterator[Verdict]:
     """The verdicts on all seeds, in their order, by so many processes, in each of which `prepare` is called first."""
-    with ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn"), prepare) as pool:
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(jobs, context, _start_judge, (prepare,)) as pool:
         yield from pool.map(judge, seeds, chunksize=_CHUNK)
+
+
+def _start_judge(prepare: Callable[[], None] | None) -> None:
+    # An outage leaves little garbage, and looking for it takes a tenth of the time.
+    gc.freeze()
+    gc.set_threshold(_OBJECTS_BETWEEN_COLLECTIONS)
+    if prepare:
+        prepare()
 
 
 def main(arguments: Sequence[str]) -> int:
