@@ -159,7 +159,7 @@ class Daemon:
         if self._unfinished:
             rack.workloads.before = self._unfinished.workloads
             if self._unfinished.boot_id == boot_id:
-                rack.going_off.update(self._unfinished.going_off)
+                rack.going_off.recall(self._unfinished)
         self._battery_keeper = BatteryKeeper(settings.state_directory, self._surfaces.emit)
         self._battery = BatteryWatch(
             self._battery_keeper.load(),

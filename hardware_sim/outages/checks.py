@@ -164,7 +164,8 @@ def _without_cause(run: Run) -> Iterator[str]:
     for act in run.world.acts:
         if not act.what.startswith("event shutdown_started"):
             continue
-        if not _away_lately(run, act.at) and not _away_when_last_heard(run, act.at):
+        causes = (_away_lately, _away_when_last_heard, _away_after_a_wrong_reading)
+        if not any(cause(run, act.at) for cause in causes):
             yield f"a shutdown at {act.at:.0f} s without a cause"
 
 
@@ -184,6 +185,13 @@ def _away_when_last_heard(run: Run, now: float) -> bool:
         if volts == 0:
             return True
     return False
+
+
+def _away_after_a_wrong_reading(run: Run, now: float) -> bool:
+    """Whether the mains is away, and the reading before the one that says so was wrong: two in a row are believed."""
+    before = [supply.volts for supply in run.scenario.supply if supply.at <= now]
+    lied = any(s.lie and now - 2 * run.scenario.poll_s < s.at <= now for s in run.scenario.silences)
+    return lied and before[-1:] == [0.0]
 
 
 def _away_lately(run: Run, now: float) -> bool:

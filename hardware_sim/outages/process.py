@@ -112,7 +112,7 @@ class Process:
         if unfinished:
             rack.workloads.before = unfinished.workloads
             if unfinished.boot_id == boot_id:
-                rack.going_off.update(unfinished.going_off)
+                rack.going_off.recall(unfinished)
         self.conductor = Conductor(
             rack_shape(scenario),
             performers(rack),

@@ -100,6 +100,8 @@ class Daemon:
             battery=lambda: self.level,
             workloads=WorkloadMemory(unfinished.workloads if unfinished else None),
         )
+        if unfinished:
+            parts.going_off.recall(unfinished)
         self.conductor = Conductor(
             shape_of(self.rack),
             performers(parts),

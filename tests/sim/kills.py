@@ -194,10 +194,13 @@ async def _follow(scene: Scene, journal: FileJournal, life: _Life, until: Callab
     """What the daemon does: take the journal up, read the UPS once a second, and file what is over."""
     loop = asyncio.get_running_loop()
     lines = journal.take_up().contents.lines
+    rack, unfinished = _rack(scene, life), replay(lines)
+    if unfinished and unfinished.boot_id == scene.boot_id:
+        rack.going_off.recall(unfinished)
     file = partial(file_outage, scene.directory / "outages", ups="iplug", boot_id=scene.boot_id)
     conductor = Conductor(
         SHAPE,
-        performers(_rack(scene, life)),
+        performers(rack),
         {},
         journal=_MortalJournal(journal, scene.journal_path, life),
         emit=scene.events.append,
@@ -224,7 +227,7 @@ async def _follow(scene: Scene, journal: FileJournal, life: _Life, until: Callab
             BatteryHistory(), now=loop.time(), today=_date, keep=lambda _: None, emit=scene.events.append
         ),
         emit=scene.events.append,
-        unfinished=replay(lines),
+        unfinished=unfinished,
         lost_at=replay_lost_at(lines, scene.boot_id),
         boot_id=scene.boot_id,
         now=loop.time(),

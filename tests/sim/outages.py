@@ -117,10 +117,9 @@ class Outage:
             cluster=machines.cluster,
             storage=machines.storage,
             workloads=WorkloadMemory(self.unfinished.workloads if self.unfinished else None),
-            going_off=set(
-                self.unfinished.going_off if self.unfinished and self.unfinished.boot_id == self.boot_id else ()
-            ),
         )
+        if self.unfinished and self.unfinished.boot_id == self.boot_id:
+            parts.going_off.recall(self.unfinished)
         self.conductor = Conductor(
             shape,
             performers(parts),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from typing import TYPE_CHECKING
 
 import pytest
@@ -13,7 +14,8 @@ from upsd.domain.plan import Step, StepKind, StepState
 from upsd.domain.rack import RackError
 from upsd.shutdown.engine import StepContext
 from upsd.shutdown.phase import Phase
-from upsd.shutdown.steps import RemoteMachine
+from upsd.shutdown.records import replay
+from upsd.shutdown.steps import GoingOff, RemoteMachine
 from upsd.shutdown.steps.last_look import LastLook
 from upsd.shutdown.steps.poweroff import Poweroff
 
@@ -41,10 +43,10 @@ async def _keep_nothing(_record: Mapping[str, Scalar]) -> None:
     pass
 
 
-def context(*done_before: str) -> StepContext:
-    """A step's, after an earlier run of the daemon has done these steps."""
+def context() -> StepContext:
+    """A step's."""
     now = asyncio.get_running_loop().time()
-    return StepContext("o1", now + 30.0, now, 6.0, lambda _: None, _keep_nothing, done_before=frozenset(done_before))
+    return StepContext("o1", now + 30.0, now, 6.0, lambda _: None, _keep_nothing)
 
 
 async def test_a_machine_that_came_up_meanwhile_is_told(bench: Workbench, rack: MemoryRack) -> None:
@@ -126,15 +128,26 @@ async def test_what_an_earlier_shutdown_knew_of_a_machine_is_forgotten_when_it_i
     """It was called off, and the machine has been on since: that it once went off says nothing."""
     rack.hosts["pi4-a"].faults.fail("run")
     machines = {"pi4-a": RemoteMachine(rack.hosts["pi4-a"], COMMAND)}
-    acknowledged, seen_off = {"pi4-a"}, {"pi4-a"}
+    going_off = GoingOff(acknowledged={"pi4-a"}, seen_off={"pi4-a"})
     with pytest.raises(RackError):
-        await Poweroff(machines, acknowledged, seen_off, set())(STEP, context())
-    assert acknowledged == seen_off == set()
+        await Poweroff(machines, going_off)(STEP, context())
+    assert going_off == GoingOff(asked={"pi4-a"})
 
 
 async def test_machines_that_an_earlier_run_of_the_daemon_saw_going_off_are_not_called(rack: MemoryRack) -> None:
-    """There may be many of them, and each silence takes its time."""
+    """There may be many of them, and each silence takes its time; those that it gave up are called."""
     machines = {name: RemoteMachine(host, COMMAND) for name, host in rack.hosts.items()}
-    outcome = await LastLook(machines, set())(STEP, context("confirm-off pi4-a", "confirm-off pi4-b"))
-    assert outcome.detail == "every machine was seen going off"
-    assert rack.did() == []
+    states = {
+        "poweroff pi4-a": "done",
+        "confirm-off pi4-a": "done",
+        "poweroff pi4-b": "timed-out",
+        "unmount nas": "done",
+    }
+    records = [{"record": "outage", "outage": "o1", "reason": "battery-low", "boot_id": "boot"}]
+    records += [{"record": "step", "step": step, "state": state} for step, state in states.items()]
+    unfinished, going_off = replay(json.dumps(record) for record in records), GoingOff()
+    assert unfinished
+    going_off.recall(unfinished)
+    outcome = await LastLook(machines, going_off)(STEP, context())
+    assert outcome.detail == "on after all, and told to go off: pi4-b"
+    assert rack.did() == ["poweroff pi4-b"]

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from upsd.domain.plan import Plan, PlanPurpose, Step, StepKind, StepProgress
 from upsd.domain.rack import Pod
 from upsd.shutdown.engine import Engine
 from upsd.shutdown.floor import AMPLE, BatteryLevel
-from upsd.shutdown.steps import Rack, RemoteMachine, performers
+from upsd.shutdown.steps import GoingOff, Rack, RemoteMachine, performers
 from upsd.shutdown.workloads import WorkloadMemory
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ class Workbench:
     machines: dict[str, RemoteMachine] = field(init=False)
     level: BatteryLevel = AMPLE
     workloads: WorkloadMemory = field(default_factory=WorkloadMemory)
-    going_off: set[str] = field(default_factory=set)
+    going_off: GoingOff = field(default_factory=GoingOff)
     records: list[Mapping[str, Scalar]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -56,7 +56,7 @@ class Workbench:
             id="step",
             kind=kind,
             target=target,
-            needs=("told",) if told else (),
+            needs=(),
             expected_s=expected_s,
             minimum_s=minimum_s,
             limit_s=limit_s,
@@ -87,9 +87,9 @@ class Workbench:
             report=lambda progress: self.said.append(progress.detail),
             battery_end_at=lambda: float("inf"),
         )
-        before = replace(step, id="told", needs=())
-        plan = Plan(PlanPurpose.SHUTDOWN, (before, step) if told else (step,))
-        results = await engine.run(plan, outage="o1", ended={"told"} if told else ())
+        if told:
+            self.going_off.acknowledged.add(target)
+        results = await engine.run(Plan(PlanPurpose.SHUTDOWN, (step,)), outage="o1")
         return results["step"]
 
 

@@ -56,8 +56,6 @@ class StepContext:
     fulfilled: bool = False
     """Whether being cut off from now on is how the step ends well."""
     guard: asyncio.Timeout | None = None
-    done_before: frozenset[str] = frozenset()
-    """The steps that an earlier run of the daemon brought to their end."""
 
     @property
     def force_at(self) -> float:
@@ -115,7 +113,6 @@ class Engine:
         self._frontier = Frontier(Plan(PlanPurpose.SHUTDOWN, ()))
         self._follow_at = -math.inf
         self._running: dict[str, _Running] = {}
-        self._done_before: frozenset[str] = frozenset()
         self._abandoned: set[asyncio.Task[Outcome]] = set()
         self.committed = False
         """Whether a step has begun that can't be undone."""
@@ -126,7 +123,6 @@ class Engine:
         Cancelling this cancels what runs and starts nothing more.
         """
         self._frontier = Frontier(plan)
-        self._done_before = frozenset(ended)
         for step in plan.steps:
             state = StepState.DONE if step.id in ended else StepState.PENDING
             self._tell(StepProgress(step, state, "done before" if step.id in ended else ""))
@@ -152,9 +148,7 @@ class Engine:
         for step in ready:
             deadline = deadline_at(step, now, latest[step.id])
             say = partial(self._say, step)
-            context = StepContext(
-                outage, deadline, now, step.minimum_s, say, self._record, done_before=self._done_before
-            )
+            context = StepContext(outage, deadline, now, step.minimum_s, say, self._record)
             running = _Running(step, context)
             self.committed = self.committed or (step.commits and plan.purpose is not PlanPurpose.REHEARSAL)
             self._tell(StepProgress(step, StepState.RUNNING, started_at=now, deadline_at=deadline))

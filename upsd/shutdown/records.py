@@ -11,7 +11,6 @@ import json
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from upsd.domain.plan import StepKind
 from upsd.shutdown import workloads
 
 if TYPE_CHECKING:
@@ -47,12 +46,6 @@ class Unfinished:
     workloads: Mapping[str, int] | None = None
     shed: frozenset[str] = frozenset()
     only_shed: bool = False
-
-    @property
-    def going_off(self) -> frozenset[str]:
-        """The machines that were asked to power off."""
-        asked = f"{StepKind.POWEROFF} "
-        return frozenset(step.removeprefix(asked) for step in self.began if step.startswith(asked))
 
 
 @dataclass(frozen=True, slots=True)

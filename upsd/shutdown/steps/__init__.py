@@ -14,7 +14,7 @@ from upsd.shutdown.steps.drain import Drain, RehearseDrain
 from upsd.shutdown.steps.host_poweroff import HostPoweroff, RehearseHostPoweroff
 from upsd.shutdown.steps.last_look import LastLook, RehearseLastLook
 from upsd.shutdown.steps.outlet_cycle import OutletCycle, RehearseOutletCycle
-from upsd.shutdown.steps.poweroff import Poweroff, RehearsePoweroff, RemoteMachine
+from upsd.shutdown.steps.poweroff import GoingOff, Poweroff, RehearsePoweroff, RemoteMachine
 from upsd.shutdown.steps.storage import Flush, RehearseUnmount, Unmount, WaitStorage
 from upsd.shutdown.steps.wait_battery import WaitBattery
 from upsd.shutdown.steps.wait_host import WaitHost
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from upsd.shutdown.engine import Performer
     from upsd.shutdown.floor import BatteryLevel
 
-__all__ = ["Rack", "RemoteMachine", "performers", "rehearsers"]
+__all__ = ["GoingOff", "Rack", "RemoteMachine", "performers", "rehearsers"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +37,7 @@ class Rack:
     """Everything that the steps act on; `None` for what this rack does not have.
 
     `battery` is what the battery gives at the moment, and what it must give before anything is started again.
-    `going_off` are machines that were asked to power off and have not been seen back since.
+    `going_off` is what is known of machines that were asked to power off.
     """
 
     emit: Callable[[Event], None]
@@ -51,22 +51,20 @@ class Rack:
     storage: Storage | None = None
     battery: Callable[[], BatteryLevel] = lambda: AMPLE
     workloads: WorkloadMemory = field(default_factory=WorkloadMemory)
-    going_off: set[str] = field(default_factory=set)
+    going_off: GoingOff = field(default_factory=GoingOff)
 
 
 def performers(rack: Rack) -> dict[StepKind, Performer]:
     """Who does each kind of step in this rack."""
-    acknowledged: set[str] = set()
-    seen_off: set[str] = set()
     table: dict[StepKind, Performer] = {
         StepKind.ANNOUNCE: Announce(rack.emit),
-        StepKind.POWEROFF: Poweroff(rack.machines, acknowledged, seen_off, rack.going_off),
-        StepKind.CONFIRM_OFF: ConfirmOff(rack.machines, acknowledged, seen_off),
-        StepKind.LAST_LOOK: LastLook(rack.machines, seen_off),
+        StepKind.POWEROFF: Poweroff(rack.machines, rack.going_off),
+        StepKind.CONFIRM_OFF: ConfirmOff(rack.machines, rack.going_off),
+        StepKind.LAST_LOOK: LastLook(rack.machines, rack.going_off),
         StepKind.OUTLET_CYCLE: OutletCycle(rack.outlets, rack.outlet_off_delay_s, rack.outlet_restore_delay_min),
         StepKind.HOST_POWEROFF: HostPoweroff(rack.local_host),
         StepKind.WAIT_BATTERY: WaitBattery(rack.battery, rack.emit),
-        StepKind.WAIT_HOST: WaitHost(rack.machines, rack.going_off),
+        StepKind.WAIT_HOST: WaitHost(rack.machines, rack.going_off.asked),
     }
     if rack.cluster:
         table[StepKind.CORDON] = Cordon(rack.cluster, rack.workloads)

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from upsd.domain.plan import Step
     from upsd.shutdown.engine import StepContext
-    from upsd.shutdown.steps.poweroff import RemoteMachine
+    from upsd.shutdown.steps.poweroff import GoingOff, RemoteMachine
 
 _POLL_S = 1.0
 _IN_A_ROW = 3
@@ -35,21 +35,20 @@ class ConfirmOff:
     """
 
     machines: Mapping[str, RemoteMachine]
-    acknowledged: set[str]
-    seen_off: set[str]
+    going_off: GoingOff
 
     async def __call__(self, step: Step, context: StepContext) -> Outcome:
         """Do the step."""
         outcome = await self._watch(step, context)
         if outcome.state is not StepState.FAILED:
-            self.seen_off.add(step.target)
+            self.going_off.seen_off.add(step.target)
         return outcome
 
     async def _watch(self, step: Step, context: StepContext) -> Outcome:
         loop, machine = asyncio.get_running_loop(), self.machines[step.target]
         in_a_row: dict[PortAnswer, int] = {}
         asked_at, asked_again = context.started_at, False
-        told = step.target in self.acknowledged or not context.done_before.isdisjoint(step.needs)
+        told = step.target in self.going_off.acknowledged
         heard_of = told
         context.say("still up")
         while True:

@@ -6,7 +6,7 @@ import asyncio
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from upsd.domain.plan import StepKind, StepState
+from upsd.domain.plan import StepState
 from upsd.domain.rack import PortAnswer, RackError
 from upsd.shutdown.engine import Outcome
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from upsd.domain.plan import Step
     from upsd.shutdown.engine import StepContext
-    from upsd.shutdown.steps.poweroff import RemoteMachine
+    from upsd.shutdown.steps.poweroff import GoingOff, RemoteMachine
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,15 +27,11 @@ class LastLook:
     """
 
     machines: Mapping[str, RemoteMachine]
-    seen_off: set[str]
+    going_off: GoingOff
 
     async def __call__(self, step: Step, context: StepContext) -> Outcome:  # noqa: ARG002
         """Do the step."""
-        unsure = [
-            name
-            for name in self.machines
-            if name not in self.seen_off and f"{StepKind.CONFIRM_OFF} {name}" not in context.done_before
-        ]
+        unsure = [name for name in self.machines if name not in self.going_off.seen_off]
         found = await asyncio.gather(*(self._look(name) for name in unsure))
         told = [name for name, on in zip(unsure, found, strict=True) if on is True]
         said = [str(on) for on in found if isinstance(on, RackError)]

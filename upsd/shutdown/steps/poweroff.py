@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import shlex
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from upsd.domain.plan import StepKind
 from upsd.domain.rack import CommandError, RackError
 from upsd.shutdown.engine import Outcome
 from upsd.shutdown.steps.persist import persist
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
 
     from upsd.domain.plan import Step
     from upsd.domain.rack import RemoteHost, Waker
     from upsd.shutdown.engine import StepContext
+    from upsd.shutdown.records import Unfinished
 
 _TRIES = 3
 _ANSWER_S = 10.0
@@ -72,6 +74,29 @@ def check_of(poweroff_command: str) -> str:
 
 
 @dataclass(frozen=True, slots=True)
+class GoingOff:
+    """What is known of machines on their way off, by name.
+
+    Those that were asked to power off and have not been seen back since, those that took the command, and those that
+    were seen going off.
+    """
+
+    asked: set[str] = field(default_factory=set)
+    acknowledged: set[str] = field(default_factory=set)
+    seen_off: set[str] = field(default_factory=set)
+
+    def recall(self, unfinished: Unfinished) -> None:
+        """Know what an earlier run of the daemon, in this boot, knew of an outage."""
+        self.asked.update(_targets(StepKind.POWEROFF, unfinished.began))
+        self.acknowledged.update(_targets(StepKind.POWEROFF, unfinished.ended))
+        self.seen_off.update(_targets(StepKind.CONFIRM_OFF, unfinished.ended))
+
+
+def _targets(kind: StepKind, step_ids: Collection[str]) -> list[str]:
+    return [step.removeprefix(f"{kind} ") for step in step_ids if step.startswith(f"{kind} ")]
+
+
+@dataclass(frozen=True, slots=True)
 class Poweroff:
     """Sends the power-off command to the step's machine.
 
@@ -79,17 +104,15 @@ class Poweroff:
     """
 
     machines: Mapping[str, RemoteMachine]
-    acknowledged: set[str]
-    seen_off: set[str]
-    going_off: set[str]
+    going_off: GoingOff
 
     async def __call__(self, step: Step, context: StepContext) -> Outcome:
         """Do the step."""
-        self.going_off.add(step.target)
-        self.acknowledged.discard(step.target)
-        self.seen_off.discard(step.target)
+        self.going_off.asked.add(step.target)
+        self.going_off.acknowledged.discard(step.target)
+        self.going_off.seen_off.discard(step.target)
         await persist(context, self.machines[step.target].ask_to_power_off, tries=_TRIES)
-        self.acknowledged.add(step.target)
+        self.going_off.acknowledged.add(step.target)
         return Outcome()
 
 
