@@ -105,7 +105,7 @@ async def test_workloads_are_counted_by_what_replaces_their_pods(rack: Cluster) 
 
 async def test_lists_longer_than_a_page_are_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A node with more pods than fit into one answer is drained of all of them."""
-    monkeypatch.setattr("upsd.rack.kubernetes.PAGE_SIZE", 3)
+    monkeypatch.setattr("upsd.rack.kubernetes.cluster.PAGE_SIZE", 3)
     cluster = reference_cluster()
     async with SimulatedKubernetes(cluster) as api:
         api.write_kubeconfig(tmp_path / "kubeconfig")

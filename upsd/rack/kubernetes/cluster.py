@@ -1,0 +1,203 @@
+"""What `upsd.domain.rack.Cluster` asks of a k3s cluster, and what the server's answers mean.
+
+Answers are told apart by code, reason and causes, never by their text. What they mean was read in the API server's
+source and seen on a real one: a budget answers 429, two budgets 500 without a reason, a terminating namespace 403 with
+a cause, a precondition 409. Every eviction and deletion carries the pod's UID, because the successor of a StatefulSet's
+pod has its name. Nothing is tried again here but a change that another one overtook.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections import Counter
+from typing import TYPE_CHECKING
+
+import httpx2
+from lightkube import ALL_NS, ApiError
+from lightkube.models.meta_v1 import DeleteOptions, ObjectMeta, Preconditions
+from lightkube.resources.core_v1 import PodEviction
+from lightkube.types import PatchType
+
+from upsd.domain.rack import EvictionAnswer
+from upsd.rack.kubernetes.access import Access
+from upsd.rack.kubernetes.objects import (
+    CORDON_MARK,
+    NodeResource,
+    PodResource,
+    is_ready,
+    node_of,
+    pod_of,
+    replaced_by,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
+    from pathlib import Path
+
+    from lightkube.models.meta_v1 import Status
+
+    from upsd.domain.rack import Node, Pod
+    from upsd.rack.kubernetes.access import Client
+
+CORDON_ATTEMPTS = 3
+PAGE_SIZE = 500
+
+
+class KubernetesCluster:
+    """A cluster that is reached by a kubeconfig; fits `upsd.domain.rack.Cluster`."""
+
+    def __init__(self, kubeconfig: Path, request_timeout_s: float) -> None:
+        """As of `Access`."""
+        self._access = Access(kubeconfig, request_timeout_s)
+        self._dry_run = False
+
+    def rehearsed(self) -> KubernetesCluster:
+        """The same, with every change a server-side dry run: judged as ever, and not kept."""
+        cluster = copy.copy(self)
+        cluster._dry_run = True  # noqa: SLF001 - it is one of us
+        return cluster
+
+    async def nodes(self) -> Sequence[Node]:
+        """All nodes."""
+
+        async def ask(client: Client) -> list[Node]:
+            return [node_of(found) async for found in client.list(NodeResource, chunk_size=PAGE_SIZE)]
+
+        return await self._access.ask("list nodes", ask)
+
+    async def pods(self, node: str) -> Sequence[Pod]:
+        """The pods bound to the node, of all namespaces."""
+
+        async def ask(client: Client) -> list[Pod]:
+            bound = client.list(PodResource, namespace=ALL_NS, fields={"spec.nodeName": node}, chunk_size=PAGE_SIZE)
+            return [pod_of(found) async for found in bound]
+
+        return await self._access.ask("list pods", ask)
+
+    async def workloads(self) -> Mapping[str, int]:
+        """How many pods are Ready, by the controller that replaces them, in the whole cluster."""
+
+        async def ask(client: Client) -> Counter[str]:
+            found = client.list(PodResource, namespace=ALL_NS, chunk_size=PAGE_SIZE)
+            return Counter([name async for pod in found if is_ready(pod) and (name := replaced_by(pod))])
+
+        return await self._access.ask("list pods", ask)
+
+    async def cordon(self, node: str, outage: str) -> bool:
+        """Make the node unschedulable and mark that as ours, in one change; `False` if somebody else had done so."""
+
+        async def ask(client: Client) -> bool:
+            found = await client.get(NodeResource, node)
+            if found.spec.unschedulable:
+                return CORDON_MARK in found.metadata.annotations
+            await _change(client, found, mark=outage, unschedulable=True, dry_run=self._dry_run)
+            return True
+
+        return await self._access.ask("patch nodes", _until_settled(ask))
+
+    async def uncordon(self, node: str) -> bool:
+        """Make the node schedulable and take our mark away, in one change; `False` if it does not carry the mark."""
+
+        async def ask(client: Client) -> bool:
+            found = await client.get(NodeResource, node)
+            if CORDON_MARK not in found.metadata.annotations:
+                return False
+            await _change(client, found, mark=None, unschedulable=None, dry_run=self._dry_run)
+            return True
+
+        return await self._access.ask("patch nodes", _until_settled(ask))
+
+    async def evict(self, pod: Pod) -> EvictionAnswer:
+        """Ask for the pod's eviction; it ends within its own grace period."""
+
+        async def ask(client: Client) -> EvictionAnswer:
+            eviction = PodEviction(
+                metadata=ObjectMeta(name=pod.name, namespace=pod.namespace),
+                deleteOptions=_delete_options(pod, dry_run=self._dry_run),
+            )
+            try:
+                await client.create(eviction, pod.name, namespace=pod.namespace, dry_run=self._dry_run)
+            except ApiError as error:
+                if error.status.code == httpx2.codes.CONFLICT:
+                    # Either the UID is another one's by now, or the server lost a race with itself.
+                    return EvictionAnswer.NOT_NOW if await _exists(client, pod) else EvictionAnswer.GONE
+                answer = _eviction_answer(error.status)
+                if answer is None:
+                    raise
+                return answer
+            return EvictionAnswer.ACCEPTED
+
+        return await self._access.ask("evict pods", ask)
+
+    async def delete(self, pod: Pod, grace_s: int) -> None:
+        """Delete the pod past any budget; it has `grace_s` seconds left, or less if it is ending already."""
+
+        async def ask(client: Client) -> None:
+            try:
+                await client.delete_exactly(pod, _delete_options(pod, grace_s, dry_run=self._dry_run))
+            except ApiError as error:
+                if error.status.code not in (httpx2.codes.NOT_FOUND, httpx2.codes.CONFLICT):
+                    raise
+
+        await self._access.ask("delete pods", ask)
+
+
+def _until_settled(ask: Callable[[Client], Awaitable[bool]]) -> Callable[[Client], Awaitable[bool]]:
+    """The same, looked at anew and tried again while others change the object in between."""
+
+    async def repeat(client: Client) -> bool:
+        for _ in range(CORDON_ATTEMPTS - 1):
+            try:
+                return await ask(client)
+            except ApiError as error:
+                if error.status.code != httpx2.codes.CONFLICT:
+                    raise
+        return await ask(client)
+
+    return repeat
+
+
+async def _change(
+    client: Client, node: NodeResource, *, mark: str | None, unschedulable: bool | None, dry_run: bool
+) -> None:
+    """One merge patch (`None` removes), refused if the node is no longer the one that was looked at."""
+    patch = {
+        "metadata": {"resourceVersion": node.metadata.resourceVersion, "annotations": {CORDON_MARK: mark}},
+        "spec": {"unschedulable": unschedulable},
+    }
+    await client.patch(NodeResource, node.metadata.name, patch, patch_type=PatchType.MERGE, dry_run=dry_run)
+
+
+def _delete_options(pod: Pod, grace_s: int | None = None, *, dry_run: bool) -> DeleteOptions:
+    """For the pod with this UID and no other; in the body, where they count before what the address says."""
+    return DeleteOptions(
+        gracePeriodSeconds=grace_s,
+        preconditions=Preconditions(uid=pod.uid),
+        dryRun=["All"] if dry_run else None,
+    )
+
+
+async def _exists(client: Client, pod: Pod) -> bool:
+    try:
+        found = await client.get(PodResource, pod.name, namespace=pod.namespace)
+    except ApiError as error:
+        if error.status.code == httpx2.codes.NOT_FOUND:
+            return False
+        raise
+    return found.metadata.uid == pod.uid
+
+
+def _eviction_answer(status: Status) -> EvictionAnswer | None:
+    """What a refusal means for the pod; `None` if it says nothing about the pod."""
+    causes = {cause.reason for cause in (status.details and status.details.causes) or ()}
+    match status.code:
+        case httpx2.codes.NOT_FOUND:
+            return EvictionAnswer.GONE
+        case httpx2.codes.TOO_MANY_REQUESTS:
+            return EvictionAnswer.NOT_NOW
+        case httpx2.codes.FORBIDDEN if "NamespaceTerminating" in causes:
+            return EvictionAnswer.NEVER
+        case httpx2.codes.INTERNAL_SERVER_ERROR if not status.reason:
+            # Two budgets: the server's other internal errors have the reason InternalError.
+            return EvictionAnswer.NEVER
+    return None

@@ -1,0 +1,118 @@
+"""What is read of the API's objects, in just as much detail as is used, and what it means for a shutdown.
+
+lightkube's own models refuse an object that lacks any field which they know.
+"""
+
+from __future__ import annotations
+
+import msgspec
+from lightkube.core.resource import ApiInfo, GlobalResource, NamespacedResourceG, ResourceDef
+
+from upsd.domain.rack import Node, Pod
+
+CORDON_MARK = "upsd.io/cordoned-by-outage"
+"""Annotation on a node that we cordoned; its value is the outage."""
+
+NOT_REPLACED = frozenset({"DaemonSet", "Job", "Node"})
+"""Kinds of controllers whose pods stay on their node, or end by themselves."""
+
+MIRROR_MARK = "kubernetes.io/config.mirror"
+
+
+class Owner(msgspec.Struct, frozen=True):
+    """An owner reference."""
+
+    kind: str
+    name: str = ""
+    controller: bool = False
+
+
+class Metadata(msgspec.Struct, frozen=True):
+    """What is read of an object's metadata."""
+
+    name: str
+    uid: str
+    resourceVersion: str  # noqa: N815 -- the API's name
+    namespace: str = ""
+    annotations: dict[str, str] = {}
+    ownerReferences: list[Owner] = []  # noqa: N815
+    deletionTimestamp: str | None = None  # noqa: N815
+
+
+class Condition(msgspec.Struct, frozen=True):
+    """One condition of a node."""
+
+    type: str
+    status: str
+
+
+class State(msgspec.Struct, frozen=True):
+    """What is read of a node's or pod's status."""
+
+    phase: str = ""
+    conditions: list[Condition] = []
+
+
+class Spec(msgspec.Struct, frozen=True):
+    """What is read of a node's or pod's spec."""
+
+    unschedulable: bool = False
+    terminationGracePeriodSeconds: int = 30  # noqa: N815
+
+
+class NodeResource(GlobalResource, msgspec.Struct, frozen=True):
+    """A node."""
+
+    metadata: Metadata
+    spec: Spec = Spec()
+    status: State = State()
+
+    _api_info = ApiInfo(ResourceDef("", "v1", "Node"), "nodes", ["get", "list", "patch"])
+
+
+class PodResource(NamespacedResourceG, msgspec.Struct, frozen=True):
+    """A pod."""
+
+    metadata: Metadata
+    spec: Spec = Spec()
+    status: State = State()
+
+    _api_info = ApiInfo(ResourceDef("", "v1", "Pod"), "pods", ["get", "global_list", "delete"])
+
+
+def node_of(found: NodeResource) -> Node:
+    """The node, as far as a shutdown cares."""
+    return Node(
+        name=found.metadata.name,
+        ready=is_ready(found),
+        unschedulable=found.spec.unschedulable,
+        annotations=found.metadata.annotations,
+    )
+
+
+def is_ready(found: NodeResource | PodResource) -> bool:
+    """Whether its Ready condition is true."""
+    return any(entry.type == "Ready" and entry.status == "True" for entry in found.status.conditions)
+
+
+def replaced_by(pod: PodResource) -> str | None:
+    """The controller (`namespace/name`) that puts another pod in the place of this one, on whichever node."""
+    if pod.metadata.deletionTimestamp is not None:
+        return None
+    owners = (owner for owner in pod.metadata.ownerReferences if owner.controller and owner.kind not in NOT_REPLACED)
+    return next((f"{pod.metadata.namespace}/{owner.name}" for owner in owners), None)
+
+
+def pod_of(found: PodResource) -> Pod:
+    """The pod, as far as a shutdown cares."""
+    metadata = found.metadata
+    return Pod(
+        namespace=metadata.namespace,
+        name=metadata.name,
+        uid=metadata.uid,
+        daemonset=any(owner.controller and owner.kind == "DaemonSet" for owner in metadata.ownerReferences),
+        mirror=MIRROR_MARK in metadata.annotations,
+        finished=found.status.phase in ("Succeeded", "Failed"),
+        terminating=metadata.deletionTimestamp is not None,
+        grace_s=found.spec.terminationGracePeriodSeconds,
+    )
