@@ -76,6 +76,8 @@ def _why_nothing_to_abort(conductor: Conductor) -> str | None:
             return "no shutdown is under way"
         case Phase.ABORTING:
             return "what was begun is being undone already; watch it: upsctl status"
+        case Phase.REHEARSING:
+            return "no shutdown is under way: a rehearsal is, which harms nothing and ends by itself"
         case Phase.RECOVERING:
             return "no shutdown is under way: the rack is being brought back; watch it: upsctl status"
         case _ if conductor.committed or conductor.phase is Phase.FINISHED:

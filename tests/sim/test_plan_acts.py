@@ -237,6 +237,18 @@ async def test_where_nothing_is_under_way_there_is_nothing_to_abort() -> None:
         await idle(outage)
 
 
+async def test_a_rehearsal_is_not_called_off() -> None:
+    """There is nothing to undo, and nobody must wait until it is undone."""
+    outage = Outage(MemoryWorld(workers=WORKERS), rules())
+    async with living(outage):
+        await asyncio.sleep(5)
+        outage.conductor.rehearse("r1")
+        assert await refused(outage, "abort") == (
+            "no shutdown is under way: a rehearsal is, which harms nothing and ends by itself"
+        )
+        assert outage.conductor.phase is Phase.REHEARSING
+
+
 async def test_a_shutdown_requested_too_early_on_battery_can_be_taken_back() -> None:
     """The battery would have carried the rack for longer: from now on the settings decide again."""
     outage = rack_whose_drains_last()
