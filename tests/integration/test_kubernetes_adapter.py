@@ -17,7 +17,7 @@ from cryptography.x509.oid import NameOID
 from hardware_sim.kubernetes import PodTemplate, SimulatedCluster, SimulatedKubernetes, objects, reference_cluster
 from hardware_sim.kubernetes.identity import ServerIdentity, fresh_identity
 from tests.integration.kubeconfigs import editing
-from upsd.domain.rack import EvictionAnswer, Pod, RackError
+from upsd.domain.rack import EvictionAnswer, Pod, RackError, ServerBusyError
 from upsd.rack.kubernetes import CORDON_MARK, KubernetesCluster
 
 if TYPE_CHECKING:
@@ -65,6 +65,15 @@ async def pod_named(rack: Cluster, name: str) -> Pod:
     return next(pod for pod in await rack.pods("pi4-a") if pod.name.startswith(name))
 
 
+def plain_kubeconfig(directory: Path, server: asyncio.Server) -> Path:
+    """A kubeconfig for a server that speaks plain HTTP."""
+    path = directory / "kubeconfig"
+    SimulatedKubernetes(SimulatedCluster(), tls=False).write_kubeconfig(path)
+    with editing(path) as config:
+        config["clusters"][0]["cluster"]["server"] = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    return path
+
+
 def patches(api: SimulatedKubernetes) -> int:
     """How many changes to objects were asked for."""
     return sum(request.method == "PATCH" for request in api.requests)
@@ -90,6 +99,49 @@ async def test_pods_are_those_of_the_node_with_what_a_drain_asks_of_them(rack: C
     assert [name for name, pod in pods.items() if pod.finished] == ["migrate"]
     assert pods["postgres"].full_name == "data/postgres-0"
     assert pods["postgres"].grace_s == 90
+
+
+async def test_the_pods_of_all_nodes_come_in_one_list(api: SimulatedKubernetes, rack: Cluster) -> None:
+    """With the node of each, and without those that no node has taken."""
+    for node in await rack.nodes():
+        await rack.cordon(node.name, "outage-1")
+    await rack.delete(await pod_named(rack, "nginx"), 1)
+    await api.until(lambda: any(not objects.node_of(pod) for pod in api.cluster.store.items("pods")))
+    asked = len(api.requests)
+    pods = await rack.pods()
+    assert len(api.requests) == asked + 1
+    assert {pod.node for pod in pods} == {"pi4-a", "pi4-b"}
+    assert sorted(pod.uid for pod in pods if pod.node == "pi4-a") == sorted(p.uid for p in await rack.pods("pi4-a"))
+
+
+async def test_pods_show_what_a_tier_asks_of_them(api: SimulatedKubernetes, rack: Cluster) -> None:
+    """Labels, the priority class, and whether a StatefulSet keeps it."""
+    template = PodTemplate(node="pi4-a", labels={"tier": "store"}, priority_class="system-cluster-critical")
+    api.cluster.add_pod("storage", "csi", "pi4-a", template)
+    csi = await pod_named(rack, "csi")
+    assert (csi.labels, csi.priority_class) == ({"tier": "store", "app": "csi"}, "system-cluster-critical")
+    assert [pod.name for pod in await rack.pods("pi4-a") if pod.stateful_set] == ["postgres-0"]
+
+
+async def test_volumes_are_traced_to_their_file_servers(api: SimulatedKubernetes, rack: Cluster) -> None:
+    """By an NFS volume, by a driver for NFS or SMB; what is on no file server is not listed."""
+    volumes = api.cluster.add_volume
+    volumes("a", ("web", "photos"), {"nfs": {"server": "192.168.7.20", "path": "/photos"}})
+    volumes("b", ("web", "films"), {"csi": {"driver": "nfs.csi.k8s.io", "volumeAttributes": {"server": "nas.lan"}}})
+    volumes("c", ("web", "books"), {"csi": {"driver": "smb.csi.k8s.io", "volumeAttributes": {"source": "//nas/books"}}})
+    volumes("d", ("data", "postgres"), {"hostPath": {"path": "/var/lib/rancher"}})
+    volumes("e", ("data", "longhorn"), {"csi": {"driver": "driver.longhorn.io"}})
+    assert await rack.file_servers() == {"web/photos": "192.168.7.20", "web/films": "nas.lan", "web/books": "nas"}
+
+
+async def test_a_pods_volumes_are_seen_in_each_form(api: SimulatedKubernetes, rack: Cluster) -> None:
+    """An export of its own, a claim, and a claim that is made for it."""
+    own = {"name": "own", "nfs": {"server": "192.168.7.20", "path": "/music"}}
+    template = PodTemplate(volumes=(own, objects.claim_volume("films"), {"name": "scratch", "ephemeral": {}}))
+    api.cluster.add_pod("media", "jellyfin", "pi4-a", template)
+    pod = await pod_named(rack, "jellyfin")
+    assert pod.file_servers == ("192.168.7.20",)
+    assert pod.claims == ("media/films", "media/jellyfin-scratch")
 
 
 async def test_workloads_are_counted_by_what_replaces_their_pods(rack: Cluster) -> None:
@@ -182,6 +234,12 @@ async def test_an_eviction_begins_the_pods_own_grace_period(api: SimulatedKubern
     assert api.cluster.pod("data", "postgres-0")["metadata"]["deletionGracePeriodSeconds"] == 90
 
 
+async def test_an_eviction_can_carry_a_grace_of_its_own(api: SimulatedKubernetes, rack: Cluster) -> None:
+    """Where there is less time than the pod would like."""
+    assert await rack.evict(await pod_named(rack, "postgres"), 12) is EvictionAnswer.ACCEPTED
+    assert api.cluster.pod("data", "postgres-0")["metadata"]["deletionGracePeriodSeconds"] == 12
+
+
 async def test_a_pod_that_is_gone_needs_no_eviction(api: SimulatedKubernetes, rack: Cluster) -> None:
     """Whether its name is free or has gone to a successor."""
     pod = await pod_named(rack, "postgres")
@@ -197,25 +255,58 @@ async def test_a_conflict_that_is_not_about_the_pod_is_worth_another_try(
     """The server may lose a race with itself over the same pod."""
     pod = await pod_named(rack, "postgres")
     api.faults.refuse(409, method="POST", path="/eviction")
-    assert await rack.evict(pod) is EvictionAnswer.NOT_NOW
+    assert await rack.evict(pod) is EvictionAnswer.AGAIN
 
 
-async def test_a_budget_says_not_now(api: SimulatedKubernetes, rack: Cluster) -> None:
+async def test_a_budget_says_so(api: SimulatedKubernetes, rack: Cluster) -> None:
     """And a deletion goes past it, with the grace that is left."""
     api.cluster.add_budget("data", "postgres", app="postgres")
     pod = await pod_named(rack, "postgres")
-    assert await rack.evict(pod) is EvictionAnswer.NOT_NOW
+    assert await rack.evict(pod) is EvictionAnswer.BUDGET
     await rack.delete(pod, 7)
     assert api.cluster.pod("data", "postgres-0")["metadata"]["deletionGracePeriodSeconds"] == 7
 
 
-async def test_two_budgets_and_a_terminating_namespace_say_never(api: SimulatedKubernetes, rack: Cluster) -> None:
+async def test_two_budgets_and_a_terminating_namespace_say_so(api: SimulatedKubernetes, rack: Cluster) -> None:
     """Waiting does not mend either."""
     api.cluster.add_budget("data", "one", app="postgres")
     api.cluster.add_budget("data", "two", app="postgres")
     api.cluster.terminate_namespace("web")
-    assert await rack.evict(await pod_named(rack, "postgres")) is EvictionAnswer.NEVER
-    assert await rack.evict(await pod_named(rack, "nginx")) is EvictionAnswer.NEVER
+    assert await rack.evict(await pod_named(rack, "postgres")) is EvictionAnswer.TWO_BUDGETS
+    assert await rack.evict(await pod_named(rack, "nginx")) is EvictionAnswer.NAMESPACE
+
+
+async def test_a_server_with_too_much_to_do_is_told_from_a_budget(api: SimulatedKubernetes, rack: Cluster) -> None:
+    """Its 429 names no budget: the pod is not refused, and nothing may escalate because of it."""
+    pod = await pod_named(rack, "postgres")
+    api.faults.refuse(429)
+    with pytest.raises(ServerBusyError, match="is too busy to evict pods") as evicting:
+        await rack.evict(pod)
+    assert evicting.value.retry_after_s == 1.0
+    with pytest.raises(ServerBusyError, match="is too busy to list pods"):
+        await rack.pods()
+
+
+@pytest.mark.parametrize(
+    ("header", "details", "retry_after_s"),
+    [("Retry-After: 7\r\n", "", 7.0), ("", '"details":{"retryAfterSeconds":4},', 4.0)],
+)
+async def test_a_busy_server_says_for_how_long(tmp_path: Path, header: str, details: str, retry_after_s: float) -> None:
+    """In the header, as the API server does it, or in the body."""
+    status = f'{{"kind":"Status","apiVersion":"v1","status":"Failure",{details}"reason":"TooManyRequests","code":429}}'
+    head = f"HTTP/1.1 429 Too Many Requests\r\n{header}Content-Type: application/json\r\n"
+
+    async def refuse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(f"{head}Content-Length: {len(status)}\r\n\r\n{status}".encode())
+        await writer.drain()
+        writer.close()
+
+    async with await asyncio.start_server(refuse, "127.0.0.1", 0) as server:
+        rack = KubernetesCluster(plain_kubeconfig(tmp_path, server), TIMEOUT_S)
+        with pytest.raises(ServerBusyError) as caught:
+            await rack.pods()
+    assert caught.value.retry_after_s == retry_after_s
 
 
 @pytest.mark.parametrize("code", [403, 500, 503])
@@ -288,14 +379,9 @@ async def test_a_server_that_is_no_kubernetes_is_told(tmp_path: Path) -> None:
         await writer.drain()
         writer.close()
 
-    api = SimulatedKubernetes(SimulatedCluster(), tls=False)
     async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
-        api.write_kubeconfig(tmp_path / "kubeconfig")
-        with editing(tmp_path / "kubeconfig") as config:
-            port = server.sockets[0].getsockname()[1]
-            config["clusters"][0]["cluster"]["server"] = f"http://127.0.0.1:{port}"
         with pytest.raises(RackError, match="gave no Kubernetes answer to list nodes"):
-            await KubernetesCluster(tmp_path / "kubeconfig", TIMEOUT_S).nodes()
+            await KubernetesCluster(plain_kubeconfig(tmp_path, server), TIMEOUT_S).nodes()
 
 
 async def test_the_certificate_of_another_ca_is_refused(api: SimulatedKubernetes, tmp_path: Path) -> None:
@@ -373,7 +459,7 @@ async def test_many_evictions_at_once_all_get_their_answer(tmp_path: Path) -> No
         await asyncio.gather(*(rack.cordon(node.name, "outage-1") for node in nodes))
         pods = [pod for pods in await asyncio.gather(*(rack.pods(node.name) for node in nodes)) for pod in pods]
         answers = await asyncio.gather(*(rack.evict(pod) for pod in pods))
-    assert answers.count(EvictionAnswer.NOT_NOW) == 1
+    assert answers.count(EvictionAnswer.BUDGET) == 1
     assert answers.count(EvictionAnswer.ACCEPTED) == len(pods) - 1
 
 
@@ -411,7 +497,7 @@ async def test_a_rehearsal_hears_of_budgets_and_missing_rights(api: SimulatedKub
     """A dry run is judged as the real thing is."""
     api.cluster.add_budget("data", "postgres", app="postgres")
     rehearsed = rack.rehearsed()
-    assert await rehearsed.evict(await pod_named(rack, "postgres")) is EvictionAnswer.NOT_NOW
+    assert await rehearsed.evict(await pod_named(rack, "postgres")) is EvictionAnswer.BUDGET
     assert await rehearsed.evict(Pod("default", "nobody", "uid")) is EvictionAnswer.GONE
     api.faults.refuse(403, method="DELETE")
     with pytest.raises(RackError, match=r"403 Forbidden to delete pods: config/k3s/upsd-rbac\.yaml grants that right"):

@@ -5,10 +5,15 @@ lightkube's own models refuse an object that lacks any field which they know.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import msgspec
 from lightkube.core.resource import ApiInfo, GlobalResource, NamespacedResourceG, ResourceDef
 
 from upsd.domain.rack import Node, Pod
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 CORDON_MARK = "upsd.io/cordoned-by-outage"
 """Annotation on a node that we cordoned; its value is the outage."""
@@ -34,13 +39,14 @@ class Metadata(msgspec.Struct, frozen=True):
     uid: str
     resourceVersion: str  # noqa: N815 -- the API's name
     namespace: str = ""
+    labels: dict[str, str] = {}
     annotations: dict[str, str] = {}
     ownerReferences: list[Owner] = []  # noqa: N815
     deletionTimestamp: str | None = None  # noqa: N815
 
 
 class Condition(msgspec.Struct, frozen=True):
-    """One condition of a node."""
+    """One condition of a node or a pod."""
 
     type: str
     status: str
@@ -53,11 +59,60 @@ class State(msgspec.Struct, frozen=True):
     conditions: list[Condition] = []
 
 
+class NfsVolume(msgspec.Struct, frozen=True):
+    """An NFS export, as a pod or a PersistentVolume names it."""
+
+    server: str = ""
+
+
+class ClaimVolume(msgspec.Struct, frozen=True):
+    """A claim that a pod mounts."""
+
+    claimName: str = ""  # noqa: N815
+
+
+class EphemeralVolume(msgspec.Struct, frozen=True):
+    """A claim of the pod's own, named `<pod>-<volume>`."""
+
+
+class Volume(msgspec.Struct, frozen=True):
+    """One volume of a pod."""
+
+    name: str = ""
+    nfs: NfsVolume | None = None
+    persistentVolumeClaim: ClaimVolume | None = None  # noqa: N815
+    ephemeral: EphemeralVolume | None = None
+
+
 class Spec(msgspec.Struct, frozen=True):
     """What is read of a node's or pod's spec."""
 
     unschedulable: bool = False
+    nodeName: str = ""  # noqa: N815
     terminationGracePeriodSeconds: int = 30  # noqa: N815
+    priorityClassName: str = ""  # noqa: N815
+    volumes: list[Volume] = []
+
+
+class CsiVolume(msgspec.Struct, frozen=True):
+    """What a driver is told of its volume."""
+
+    volumeAttributes: dict[str, str] = {}  # noqa: N815
+
+
+class ClaimReference(msgspec.Struct, frozen=True):
+    """The claim that a PersistentVolume is bound to."""
+
+    namespace: str = ""
+    name: str = ""
+
+
+class VolumeSpec(msgspec.Struct, frozen=True):
+    """What is read of a PersistentVolume's spec."""
+
+    nfs: NfsVolume | None = None
+    csi: CsiVolume | None = None
+    claimRef: ClaimReference | None = None  # noqa: N815
 
 
 class NodeResource(GlobalResource, msgspec.Struct, frozen=True):
@@ -78,6 +133,15 @@ class PodResource(NamespacedResourceG, msgspec.Struct, frozen=True):
     status: State = State()
 
     _api_info = ApiInfo(ResourceDef("", "v1", "Pod"), "pods", ["get", "global_list", "delete"])
+
+
+class VolumeResource(GlobalResource, msgspec.Struct, frozen=True):
+    """A PersistentVolume."""
+
+    metadata: Metadata
+    spec: VolumeSpec = VolumeSpec()
+
+    _api_info = ApiInfo(ResourceDef("", "v1", "PersistentVolume"), "persistentvolumes", ["list"])
 
 
 def node_of(found: NodeResource) -> Node:
@@ -105,14 +169,41 @@ def replaced_by(pod: PodResource) -> str | None:
 
 def pod_of(found: PodResource) -> Pod:
     """The pod, as far as a shutdown cares."""
-    metadata = found.metadata
+    metadata, spec = found.metadata, found.spec
+    kinds = {owner.kind for owner in metadata.ownerReferences if owner.controller}
     return Pod(
         namespace=metadata.namespace,
         name=metadata.name,
         uid=metadata.uid,
-        daemonset=any(owner.controller and owner.kind == "DaemonSet" for owner in metadata.ownerReferences),
+        node=spec.nodeName,
+        daemonset="DaemonSet" in kinds,
+        stateful_set="StatefulSet" in kinds,
         mirror=MIRROR_MARK in metadata.annotations,
         finished=found.status.phase in ("Succeeded", "Failed"),
         terminating=metadata.deletionTimestamp is not None,
-        grace_s=found.spec.terminationGracePeriodSeconds,
+        grace_s=spec.terminationGracePeriodSeconds,
+        priority_class=spec.priorityClassName,
+        labels=metadata.labels,
+        file_servers=tuple(volume.nfs.server for volume in spec.volumes if volume.nfs),
+        claims=tuple(f"{metadata.namespace}/{claim}" for claim in _claims_of(found)),
     )
+
+
+def file_server_of(volume: VolumeResource) -> tuple[str, str] | None:
+    """The claim (`namespace/name`) that is bound to the volume, and the address of the file server that it is on.
+
+    The names of the attributes are those of csi-driver-nfs (`server`) and csi-driver-smb (`source: //server/share`).
+    """
+    spec = volume.spec
+    attributes = spec.csi.volumeAttributes if spec.csi else {}
+    share = attributes.get("source", "").replace("\\", "/")
+    server = spec.nfs.server if spec.nfs else attributes.get("server") or share.lstrip("/").partition("/")[0]
+    return (f"{spec.claimRef.namespace}/{spec.claimRef.name}", server) if server and spec.claimRef else None
+
+
+def _claims_of(found: PodResource) -> Iterator[str]:
+    for volume in found.spec.volumes:
+        if volume.persistentVolumeClaim:
+            yield volume.persistentVolumeClaim.claimName
+        elif volume.ephemeral is not None:
+            yield f"{found.metadata.name}-{volume.name}"
