@@ -93,10 +93,12 @@ async def test_with_little_time_nobody_waits_for_anybody(bench: Workbench, rack:
 
 
 async def test_nobody_waits_for_pods_on_a_node_that_is_dead(bench: Workbench, rack: MemoryRack) -> None:
-    """They can't end, and hold up only their own drain."""
+    """They can't end, and hold up only their own drain; they are asked all the same, for when it is back."""
     add_pod(rack, "postgres", node="pi4-b", stateful_set=True)
+    add_pod(rack, "traefik", priority_class="system-node-critical")
     rack.cluster.node_off("pi4-a")
     progress = await bench.drain(*NODES, limit_s=LIMIT_S)
+    assert acts_on(rack, "traefik")
     assert took_s(progress["pi4-b"]) < 8
     assert progress["pi4-a"].state is StepState.TIMED_OUT
 
@@ -210,7 +212,7 @@ async def test_a_defect_ends_every_drain_and_says_so(
     bench: Workbench, rack: MemoryRack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """None of them waits for its deadline."""
-    monkeypatch.setattr("upsd.shutdown.steps.drain_watch.next_ending", lambda *_: 1 / 0)
+    monkeypatch.setattr("upsd.shutdown.steps.drain_workers.next_ending", lambda *_: 1 / 0)
     progress = await bench.drain(*NODES)
     assert {step.state for step in progress.values()} == {StepState.FAILED}
     assert all("ZeroDivisionError" in step.detail for step in progress.values())

@@ -11,9 +11,9 @@ from upsd.shutdown.steps.announce import Announce, RehearseAnnounce
 from upsd.shutdown.steps.confirm_off import ConfirmOff, RehearseConfirmOff
 from upsd.shutdown.steps.cordon import Cordon, RehearseCordon, Uncordon, WaitReady
 from upsd.shutdown.steps.drain import Drain, NasUsers, RehearseDrain
-from upsd.shutdown.steps.drain_watch import DrainRules
 from upsd.shutdown.steps.host_poweroff import HostPoweroff, RehearseHostPoweroff
 from upsd.shutdown.steps.last_look import LastLook, RehearseLastLook
+from upsd.shutdown.steps.node_drain import DrainRules
 from upsd.shutdown.steps.outlet_cycle import OutletCycle, RehearseOutletCycle
 from upsd.shutdown.steps.poweroff import GoingOff, Poweroff, RehearsePoweroff, RemoteMachine
 from upsd.shutdown.steps.storage import Flush, RehearseUnmount, Unmount, WaitStorage

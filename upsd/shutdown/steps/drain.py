@@ -16,7 +16,8 @@ from upsd.domain.plan import StepState
 from upsd.domain.rack import EvictionAnswer, Pod, RackError
 from upsd.shutdown.engine import Outcome
 from upsd.shutdown.pod_end import HOPELESS, Reason
-from upsd.shutdown.steps.drain_watch import DrainRules, DrainWatch, must_go, names_of
+from upsd.shutdown.steps.drain_watch import DrainWatch
+from upsd.shutdown.steps.node_drain import DrainRules, must_go, names_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from upsd.domain.plan import Step
     from upsd.domain.rack import Cluster
     from upsd.shutdown.engine import StepContext
-    from upsd.shutdown.steps.drain_watch import NodeDrain
+    from upsd.shutdown.steps.node_drain import NodeDrain
 
 _CONCURRENT = 16
 _NOBODY = Pod("default", "upsd-rehearsal", uid="00000000-0000-0000-0000-000000000000")
