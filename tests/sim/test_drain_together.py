@@ -218,3 +218,22 @@ async def test_a_defect_ends_every_drain_and_says_so(
     assert all("ZeroDivisionError" in step.detail for step in progress.values())
     assert took_s(progress["pi4-a"]) < 2
     assert not rack.did()
+
+
+async def test_a_rehearsal_says_what_an_outage_would_force_and_why(bench: Workbench, rack: MemoryRack) -> None:
+    """Each reason with its first pod; and which right is missing to name the pods on the NAS."""
+    for name in ("postgres", "two", "gone"):
+        add_pod(rack, name)
+    rack.cluster.refused["web/postgres"] = float("inf")
+    rack.cluster.never.update({"web/two": EvictionAnswer.TWO_BUDGETS, "web/gone": EvictionAnswer.NAMESPACE})
+    rack.cluster.faults.fail("file_servers", "403 Forbidden to list persistentvolumes")
+    progress = await bench.rehearse(StepKind.DRAIN, "pi4-a")
+    assert progress.state is StepState.DONE
+    assert progress.detail.split("; ") == [
+        "5 pods could be ended",
+        "a budget will make the drain use force: web/postgres",
+        "two budgets will make the drain use force: web/two",
+        "a namespace in deletion will make the drain use force: web/gone",
+        "which pods use the NAS is not known: 403 Forbidden to list persistentvolumes",
+    ]
+    assert rack.did() == []

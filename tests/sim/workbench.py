@@ -10,7 +10,7 @@ from upsd.domain.plan import Plan, PlanPurpose, Step, StepKind, StepProgress
 from upsd.domain.rack import Pod
 from upsd.shutdown.engine import Engine
 from upsd.shutdown.floor import AMPLE, BatteryLevel
-from upsd.shutdown.steps import DrainRules, GoingOff, NasUsers, Rack, RemoteMachine, performers
+from upsd.shutdown.steps import DrainRules, GoingOff, NasUsers, Rack, RemoteMachine, performers, rehearsers
 from upsd.shutdown.tiers import DEFAULT_TIERS, Tier
 from upsd.shutdown.workloads import WorkloadMemory
 
@@ -48,25 +48,28 @@ class Workbench:
         }
 
     @cached_property
-    def table(self) -> dict[StepKind, Performer]:
-        """Who does each kind of step, the same in all of a test."""
-        return performers(
-            Rack(
-                emit=self.events.append,
-                outlets=self.rack.outlets,
-                outlet_off_delay_s=120,
-                outlet_restore_delay_min=1,
-                local_host=self.rack.local_host,
-                machines=self.machines,
-                cluster=self.rack.cluster,
-                drain=DrainRules(DELETE_GRACE_S, tiers=self.tiers, nas=NAS),
-                nas_users=self.nas_users,
-                storage=self.rack.storage,
-                battery=lambda: self.level,
-                workloads=self.workloads,
-                going_off=self.going_off,
-            )
+    def parts(self) -> Rack:
+        """What the steps act on, the same in all of a test."""
+        return Rack(
+            emit=self.events.append,
+            outlets=self.rack.outlets,
+            outlet_off_delay_s=120,
+            outlet_restore_delay_min=1,
+            local_host=self.rack.local_host,
+            machines=self.machines,
+            cluster=self.rack.cluster,
+            drain=DrainRules(DELETE_GRACE_S, tiers=self.tiers, nas=NAS),
+            nas_users=self.nas_users,
+            storage=self.rack.storage,
+            battery=lambda: self.level,
+            workloads=self.workloads,
+            going_off=self.going_off,
         )
+
+    @cached_property
+    def table(self) -> dict[StepKind, Performer]:
+        """Who does each kind of step."""
+        return performers(self.parts)
 
     async def do(
         self,
@@ -89,12 +92,17 @@ class Workbench:
         steps = [_step(node, StepKind.DRAIN, node, (minimum_s, minimum_s, limit_s)) for node in nodes]
         return await self._run(*steps)
 
-    async def _run(self, *steps: Step) -> dict[str, StepProgress]:
+    async def rehearse(self, kind: StepKind, target: str = "x") -> StepProgress:
+        """Prove one step."""
+        step = _step("step", kind, target, (10.0, 8.0, 60.0))
+        return (await self._run(step, table=rehearsers(self.parts)))["step"]
+
+    async def _run(self, *steps: Step, table: dict[StepKind, Performer] | None = None) -> dict[str, StepProgress]:
         async def record(made: Mapping[str, Scalar]) -> None:
             self.records.append(made)
 
         engine = Engine(
-            self.table,
+            table or self.table,
             record=record,
             report=lambda progress: self.said.append(progress.detail),
             battery_end_at=lambda: float("inf"),
