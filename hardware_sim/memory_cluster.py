@@ -13,6 +13,8 @@ from upsd.domain.rack import EvictionAnswer, Node, Pod, RackError, ServerBusyErr
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from upsd.domain.rack import Workload
+
 MARK = "cordoned-by-outage"
 
 
@@ -37,6 +39,7 @@ class MemoryCluster:
         broken: pods about which every call raises.
         dead: nodes that are off, on which no pod ends.
         replicas: how many pods each controller (`namespace/name`) keeps, on nodes that take them.
+        scaled: how many it kept before it was scaled to zero.
         start_s: how long such a pod takes to be Ready.
         shares: the file server behind each claim (`namespace/name`).
         dry_run: it judges as ever, and changes nothing.
@@ -52,6 +55,7 @@ class MemoryCluster:
     broken: set[str] = field(default_factory=set)
     dead: set[str] = field(default_factory=set)
     replicas: dict[str, int] = field(default_factory=dict)
+    scaled: dict[str, int] = field(default_factory=dict)
     start_s: float = 3.0
     shares: dict[str, str] = field(default_factory=dict)
     started: int = 0
@@ -148,6 +152,31 @@ class MemoryCluster:
         """How many pods of each controller are Ready."""
         await self.faults.meet("workloads")
         return self.ready_pods()
+
+    async def scale_to_zero(self, workload: Workload) -> bool:
+        """Let its controller keep no pods."""
+        await self.faults.meet("scale_to_zero")
+        name = workload.full_name
+        if name not in self.replicas:
+            raise RackError(f"{name}: not found")
+        if name in self.scaled or not self.replicas[name] or self.dry_run:
+            return name in self.scaled or self.replicas[name] > 0
+        self.acts.append(Act(loop_time(), f"scale {name} 0"))
+        self.scaled[name], self.replicas[name] = self.replicas[name], 0
+        for entry in self.pod_by_uid.values():
+            if entry.controller == name:
+                entry.ends_at = min(entry.ends_at, loop_time() + min(entry.stop_s, entry.pod.grace_s))
+        return True
+
+    async def scale_back(self, workload: Workload) -> bool:
+        """Let its controller keep as many pods as before."""
+        await self.faults.meet("scale_back")
+        name = workload.full_name
+        if name not in self.scaled or self.dry_run:
+            return name in self.scaled
+        self.replicas[name] = self.scaled.pop(name)
+        self.acts.append(Act(loop_time(), f"scale {name} {self.replicas[name]}"))
+        return True
 
     async def file_servers(self) -> Mapping[str, str]:
         """The file server behind each claim."""

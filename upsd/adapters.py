@@ -6,6 +6,7 @@ import time
 from functools import partial
 from typing import TYPE_CHECKING
 
+from upsd.domain.rack import Workload
 from upsd.publish.mqtt import MqttPublisher, tls_context
 from upsd.rack.host import ThisHost
 from upsd.rack.kubernetes import KubernetesCluster
@@ -124,10 +125,16 @@ def rack(
         local_host=ThisHost(settings.master.poweroff_command),
         machines=machines,
         cluster=cluster,
+        scaled=tuple(_workload(text) for text in settings.kubernetes.scale_to_zero) if settings.kubernetes else (),
         drain=_drain_rules(settings.kubernetes, nas) if settings.kubernetes else DrainRules(),
         storage=_storage(nas, settings, identity) if nas else None,
         battery=battery,
     )
+
+
+def _workload(text: str) -> Workload:
+    kind, namespace, name = text.split("/")
+    return Workload({"deployment": "Deployment", "statefulset": "StatefulSet"}[kind], namespace, name)
 
 
 def _drain_rules(kubernetes: KubernetesSettings, nas: NasSettings | None) -> DrainRules:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated
 
@@ -16,6 +17,13 @@ def _label(text: str) -> str:
     return text
 
 
+def _workload(text: str) -> str:
+    if not re.fullmatch(r"(deployment|statefulset)(/[a-z0-9][a-z0-9.-]*){2}", text):
+        raise ValueError('is no workload; write "deployment/namespace/name" or "statefulset/namespace/name"')
+    return text
+
+
+WorkloadName = Annotated[str, AfterValidator(_workload)]
 Label = Annotated[Text, AfterValidator(_label)]
 
 
@@ -40,6 +48,7 @@ class KubernetesSettings(Section):
     budget_patience: Duration = 10.0
     delete_grace: Duration = 5.0
     ready_limit: Duration = 600.0
+    scale_to_zero: tuple[WorkloadName, ...] = ()
     tiers: tuple[TierSettings, ...] = ()  # none: apps, StatefulSets, system
 
     @field_validator("tiers")

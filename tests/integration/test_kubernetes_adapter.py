@@ -17,8 +17,9 @@ from cryptography.x509.oid import NameOID
 from hardware_sim.kubernetes import PodTemplate, SimulatedCluster, SimulatedKubernetes, objects, reference_cluster
 from hardware_sim.kubernetes.identity import ServerIdentity, fresh_identity
 from tests.integration.kubeconfigs import editing
-from upsd.domain.rack import EvictionAnswer, Pod, RackError, ServerBusyError
+from upsd.domain.rack import EvictionAnswer, Pod, RackError, ServerBusyError, Workload
 from upsd.rack.kubernetes import CORDON_MARK, KubernetesCluster
+from upsd.rack.kubernetes.objects import REPLICAS_MARK
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -214,6 +215,45 @@ async def test_a_change_that_was_overtaken_is_made_anew(api: SimulatedKubernetes
     assert patches(api) == 2
     assert api.cluster.is_cordoned("pi4-a")
     assert api.cluster.node("pi4-a")["metadata"]["labels"]["changed"] == "meanwhile"
+
+
+@pytest.mark.parametrize(
+    ("workload", "plural"),
+    [
+        (Workload("Deployment", "web", "nginx"), "deployments"),
+        (Workload("StatefulSet", "data", "postgres"), "statefulsets"),
+    ],
+)
+async def test_a_workload_is_scaled_to_zero_and_back_with_its_replicas_written_on_it(
+    api: SimulatedKubernetes, rack: Cluster, workload: Workload, plural: str
+) -> None:
+    """In one change each way; a second time there is nothing to do."""
+    found = api.cluster.store.get(plural, workload.namespace, workload.name)
+    found["spec"]["replicas"] = 3
+    for _ in range(2):
+        assert await rack.scale_to_zero(workload)
+        found = api.cluster.store.get(plural, workload.namespace, workload.name)
+        assert (found["spec"]["replicas"], found["metadata"]["annotations"]) == (0, {REPLICAS_MARK: "3"})
+    assert await rack.scale_back(workload)
+    assert not await rack.scale_back(workload)
+    found = api.cluster.store.get(plural, workload.namespace, workload.name)
+    assert (found["spec"]["replicas"], found["metadata"]["annotations"]) == (3, {})
+    assert patches(api) == 2
+
+
+async def test_a_workload_that_ran_no_pods_is_not_ours_to_scale_back(api: SimulatedKubernetes, rack: Cluster) -> None:
+    """Nor one that is no more, nor one that somebody has scaled since: there only the mark goes."""
+    nginx = Workload("Deployment", "web", "nginx")
+    found = api.cluster.store.get("deployments", "web", "nginx")
+    found["spec"]["replicas"] = 0
+    assert not await rack.scale_to_zero(nginx)
+    assert not await rack.scale_back(nginx)
+    assert not await rack.scale_back(Workload("Deployment", "web", "gone"))
+    assert patches(api) == 0
+    found["spec"]["replicas"], found["metadata"]["annotations"] = 5, {REPLICAS_MARK: "3"}
+    assert await rack.scale_back(nginx)
+    found = api.cluster.store.get("deployments", "web", "nginx")
+    assert (found["spec"]["replicas"], found["metadata"]["annotations"]) == (5, {})
 
 
 async def test_a_node_that_is_unknown_is_told_with_advice(rack: Cluster) -> None:
@@ -481,6 +521,7 @@ async def test_a_rehearsal_sends_the_very_requests_of_an_outage_and_changes_noth
         assert await cluster.cordon("pi4-a", "outage-1")
         assert await cluster.evict(pod) is EvictionAnswer.ACCEPTED
         await cluster.delete(pod, 5)
+        assert await cluster.scale_to_zero(Workload("Deployment", "web", "nginx"))
         seen.append(api.requests[asked:])
         if len(seen) == 1:
             assert changed(api) == before

@@ -7,7 +7,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from upsd.domain.plan import Plan, PlanPurpose, Step, StepKind, StepProgress
-from upsd.domain.rack import Pod
+from upsd.domain.rack import Pod, Workload
 from upsd.shutdown.engine import Engine
 from upsd.shutdown.floor import AMPLE, BatteryLevel
 from upsd.shutdown.steps import DrainRules, GoingOff, NasUsers, Rack, RemoteMachine, performers, rehearsers
@@ -38,6 +38,7 @@ class Workbench:
     workloads: WorkloadMemory = field(default_factory=WorkloadMemory)
     going_off: GoingOff = field(default_factory=GoingOff)
     tiers: tuple[Tier, ...] = DEFAULT_TIERS
+    scaled: tuple[Workload, ...] = ()
     nas_users: NasUsers = field(default_factory=NasUsers)
     records: list[Mapping[str, Scalar]] = field(default_factory=list)
 
@@ -58,6 +59,7 @@ class Workbench:
             local_host=self.rack.local_host,
             machines=self.machines,
             cluster=self.rack.cluster,
+            scaled=self.scaled,
             drain=DrainRules(DELETE_GRACE_S, tiers=self.tiers, nas=NAS),
             nas_users=self.nas_users,
             storage=self.rack.storage,

@@ -9,13 +9,14 @@ import pytest
 from hardware_sim.memory_rack import MemoryOutlets
 from tests.unit.settings_files import MASTER, RACK, load, problems
 from upsd import adapters
+from upsd.domain.rack import Workload
 from upsd.shutdown.floor import AMPLE
 from upsd.shutdown.tiers import DEFAULT_TIERS, Tier
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from upsd.shutdown.steps import DrainRules
+    from upsd.shutdown.steps import DrainRules, Rack
 
 APPS = '[[kubernetes.tiers]]\nname = "apps"\n'
 NAS = '[nas]\nmount = "/mnt/nas"\nwatts = 18\n'
@@ -27,9 +28,9 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "upsd.toml"
 
 
-def rules(path: Path, text: str) -> DrainRules:
-    """What the drains of the daemon go by."""
-    rack = adapters.rack(
+def rack(path: Path, text: str) -> Rack:
+    """What the steps of the daemon act on."""
+    return adapters.rack(
         load(path, MASTER + text),
         emit=lambda _: None,
         outlets=MemoryOutlets([]),
@@ -37,7 +38,11 @@ def rules(path: Path, text: str) -> DrainRules:
         identity=None,
         battery=lambda: AMPLE,
     )
-    return rack.drain
+
+
+def rules(path: Path, text: str) -> DrainRules:
+    """What the drains of the daemon go by."""
+    return rack(path, text).drain
 
 
 def test_without_tiers_the_usual_order_holds(path: Path) -> None:
@@ -68,6 +73,14 @@ def test_a_pod_is_never_given_no_time_at_all(path: Path) -> None:
 def test_the_nas_is_known_by_its_address(path: Path) -> None:
     """If it has one."""
     assert rules(path, "[kubernetes]\n" + NAS).nas == ""
+
+
+def test_workloads_to_scale_are_written_with_kind_namespace_and_name(path: Path) -> None:
+    """Anything else is refused with the right form."""
+    text = '[kubernetes]\nscale_to_zero = ["deployment/web/shop", "statefulset/data/db"]\n'
+    assert rack(path, text).scaled == (Workload("Deployment", "web", "shop"), Workload("StatefulSet", "data", "db"))
+    (problem,) = problems(path, RACK + 'scale_to_zero = ["web/shop"]\n')
+    assert problem.startswith('kubernetes.scale_to_zero.0: is no workload; write "deployment/namespace/name"')
 
 
 @pytest.mark.parametrize(

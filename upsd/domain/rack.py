@@ -68,6 +68,20 @@ class Pod:
         return f"{self.namespace}/{self.name}"
 
 
+@dataclass(frozen=True, slots=True)
+class Workload:
+    """A `Deployment` or `StatefulSet`."""
+
+    kind: str
+    namespace: str
+    name: str
+
+    @property
+    def full_name(self) -> str:
+        """`namespace/name`, as people write it."""
+        return f"{self.namespace}/{self.name}"
+
+
 class EvictionAnswer(enum.Enum):
     """What the API server said to an eviction."""
 
@@ -114,6 +128,15 @@ class Cluster(Protocol):
 
         What is bound to its node (DaemonSets, mirror pods), what ends by itself (Jobs) and pods that nobody replaces
         are not counted.
+        """
+
+    async def scale_to_zero(self, workload: Workload) -> bool:
+        """Have it run no pods, and write down there how many it ran; `False`, and no change, if it ran none."""
+
+    async def scale_back(self, workload: Workload) -> bool:
+        """Have it run as many pods as we wrote down; `False`, and no change, if we did not or it is no more.
+
+        Where somebody else has scaled it meanwhile, that stays, and only what we wrote down goes.
         """
 
     async def file_servers(self) -> Mapping[str, str]:

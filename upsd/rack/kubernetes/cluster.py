@@ -24,6 +24,8 @@ from upsd.domain.rack import EvictionAnswer, ServerBusyError
 from upsd.rack.kubernetes.access import Access
 from upsd.rack.kubernetes.objects import (
     CORDON_MARK,
+    REPLICAS_MARK,
+    WORKLOAD_RESOURCES,
     NodeResource,
     PodResource,
     VolumeResource,
@@ -41,8 +43,9 @@ if TYPE_CHECKING:
     from lightkube.models.meta_v1 import Status
     from lightkube.operators import BinaryOperator, SequenceOperator
 
-    from upsd.domain.rack import Node, Pod
+    from upsd.domain.rack import Node, Pod, Workload
     from upsd.rack.kubernetes.access import Client
+    from upsd.rack.kubernetes.objects import Metadata
 
 T = TypeVar("T")
 
@@ -154,6 +157,38 @@ class KubernetesCluster:
 
         await self._ask("delete pods", ask)
 
+    async def scale_to_zero(self, workload: Workload) -> bool:
+        """Set its replicas to 0 and write them down, in one change."""
+
+        async def ask(client: Client) -> bool:
+            found = await client.get(WORKLOAD_RESOURCES[workload.kind], workload.name, namespace=workload.namespace)
+            if REPLICAS_MARK in found.metadata.annotations or not found.spec.replicas:
+                return REPLICAS_MARK in found.metadata.annotations
+            mark = str(found.spec.replicas)
+            await _scale(client, workload, found.metadata, mark=mark, replicas=0, dry_run=self._dry_run)
+            return True
+
+        return await self._ask(f"scale {workload.full_name} to zero", _until_settled(ask))
+
+    async def scale_back(self, workload: Workload) -> bool:
+        """Set its replicas to what was written down, and take that away, in one change."""
+
+        async def ask(client: Client) -> bool:
+            try:
+                found = await client.get(WORKLOAD_RESOURCES[workload.kind], workload.name, namespace=workload.namespace)
+            except ApiError as error:
+                if error.status.code == httpx2.codes.NOT_FOUND:
+                    return False
+                raise
+            mark = found.metadata.annotations.get(REPLICAS_MARK)
+            if mark is None:
+                return False
+            replicas = found.spec.replicas or int(mark)
+            await _scale(client, workload, found.metadata, mark=None, replicas=replicas, dry_run=self._dry_run)
+            return True
+
+        return await self._ask(f"scale {workload.full_name} back", _until_settled(ask))
+
     async def file_servers(self) -> Mapping[str, str]:
         """The address of the file server behind each claim that is on one, by the PersistentVolumes."""
 
@@ -202,6 +237,20 @@ async def _change(
         "spec": {"unschedulable": unschedulable},
     }
     await client.patch(NodeResource, node.metadata.name, patch, patch_type=PatchType.MERGE, dry_run=dry_run)
+
+
+async def _scale(
+    client: Client, workload: Workload, found: Metadata, *, mark: str | None, replicas: int, dry_run: bool
+) -> None:
+    """One merge patch, refused if the workload is no longer the one that was looked at."""
+    patch = {
+        "metadata": {"resourceVersion": found.resourceVersion, "annotations": {REPLICAS_MARK: mark}},
+        "spec": {"replicas": replicas},
+    }
+    resource = WORKLOAD_RESOURCES[workload.kind]
+    await client.patch(
+        resource, workload.name, patch, namespace=workload.namespace, patch_type=PatchType.MERGE, dry_run=dry_run
+    )
 
 
 def _delete_options(pod: Pod, grace_s: int | None = None, *, dry_run: bool) -> DeleteOptions:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import msgspec
-from lightkube.core.resource import ApiInfo, GlobalResource, NamespacedResourceG, ResourceDef
+from lightkube.core.resource import ApiInfo, GlobalResource, NamespacedResource, NamespacedResourceG, ResourceDef
 
 from upsd.domain.rack import Node, Pod
 
@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 
 CORDON_MARK = "upsd.io/cordoned-by-outage"
 """Annotation on a node that we cordoned; its value is the outage."""
+
+REPLICAS_MARK = "upsd.io/replicas-before-outage"
+"""Annotation on a workload that we scaled to zero; its value is how many replicas it had."""
 
 NOT_REPLACED = frozenset({"DaemonSet", "Job", "Node"})
 """Kinds of controllers whose pods stay on their node, or end by themselves."""
@@ -142,6 +145,36 @@ class VolumeResource(GlobalResource, msgspec.Struct, frozen=True):
     spec: VolumeSpec = VolumeSpec()
 
     _api_info = ApiInfo(ResourceDef("", "v1", "PersistentVolume"), "persistentvolumes", ["list"])
+
+
+class WorkloadSpec(msgspec.Struct, frozen=True):
+    """What is read of a workload's spec; a server that says nothing means one replica."""
+
+    replicas: int = 1
+
+
+class DeploymentResource(NamespacedResource, msgspec.Struct, frozen=True):
+    """A Deployment."""
+
+    metadata: Metadata
+    spec: WorkloadSpec = WorkloadSpec()
+
+    _api_info = ApiInfo(ResourceDef("apps", "v1", "Deployment"), "deployments", ["get", "patch"])
+
+
+class StatefulSetResource(NamespacedResource, msgspec.Struct, frozen=True):
+    """A StatefulSet."""
+
+    metadata: Metadata
+    spec: WorkloadSpec = WorkloadSpec()
+
+    _api_info = ApiInfo(ResourceDef("apps", "v1", "StatefulSet"), "statefulsets", ["get", "patch"])
+
+
+WORKLOAD_RESOURCES: dict[str, type[DeploymentResource | StatefulSetResource]] = {
+    "Deployment": DeploymentResource,
+    "StatefulSet": StatefulSetResource,
+}
 
 
 def node_of(found: NodeResource) -> Node:

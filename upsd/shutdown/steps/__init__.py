@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from upsd.domain.power import Event
-    from upsd.domain.rack import Cluster, LocalHost, Outlets, Storage
+    from upsd.domain.rack import Cluster, LocalHost, Outlets, Storage, Workload
     from upsd.shutdown.engine import Performer
     from upsd.shutdown.floor import BatteryLevel
 
@@ -38,6 +38,7 @@ class Rack:
     """Everything that the steps act on; `None` for what this rack does not have.
 
     `battery` is what the battery gives at the moment, and what it must give before anything is started again.
+    `scaled` are the workloads that are scaled to zero before a drain, and back after it.
     `going_off` is what is known of machines that were asked to power off, `nas_users` what the drains leave on the NAS.
     """
 
@@ -48,6 +49,7 @@ class Rack:
     local_host: LocalHost
     machines: Mapping[str, RemoteMachine]
     cluster: Cluster | None = None
+    scaled: tuple[Workload, ...] = ()
     drain: DrainRules = field(default_factory=DrainRules)
     storage: Storage | None = None
     battery: Callable[[], BatteryLevel] = lambda: AMPLE
@@ -69,9 +71,9 @@ def performers(rack: Rack) -> dict[StepKind, Performer]:
         StepKind.WAIT_HOST: WaitHost(rack.machines, rack.going_off.asked),
     }
     if rack.cluster:
-        table[StepKind.CORDON] = Cordon(rack.cluster, rack.workloads)
+        table[StepKind.CORDON] = Cordon(rack.cluster, rack.workloads, rack.scaled)
         table[StepKind.DRAIN] = Drain(rack.cluster, rack.drain, rack.nas_users)
-        table[StepKind.UNCORDON] = Uncordon(rack.cluster)
+        table[StepKind.UNCORDON] = Uncordon(rack.cluster, rack.scaled)
         table[StepKind.WAIT_READY] = WaitReady(rack.cluster)
         table[StepKind.WORKLOADS] = AwaitWorkloads(rack.cluster, rack.workloads)
     if rack.storage:
@@ -93,7 +95,7 @@ def rehearsers(rack: Rack) -> dict[StepKind, Performer]:
     }
     if rack.cluster:
         cluster = rack.cluster.rehearsed()
-        table[StepKind.CORDON] = RehearseCordon(cluster)
+        table[StepKind.CORDON] = RehearseCordon(cluster, rack.scaled)
         table[StepKind.DRAIN] = RehearseDrain(cluster, rack.drain)
     if rack.storage:
         table[StepKind.UNMOUNT] = RehearseUnmount(rack.storage)
