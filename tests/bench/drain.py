@@ -90,10 +90,12 @@ async def _measure(
         api.write_kubeconfig(directory / "kubeconfig")
         meter = asyncio.create_task(_Meter(api, pods).last_eviction_s())
         for command in commands:
-            process = await asyncio.create_subprocess_exec(*command, env=environment, stdout=asyncio.subprocess.PIPE)
-            said, _ = await process.communicate()
+            process = await asyncio.create_subprocess_exec(
+                *command, env=environment, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
+            )
+            said, complaint = await process.communicate()
             if process.returncode:
-                raise RuntimeError(f"{command[0]} ended with {process.returncode}: {said.decode()}")
+                raise RuntimeError(f"{command[0]} ended with {process.returncode}: {complaint.decode()}")
         report(f"{name}_last_eviction", await meter, "s")
         report(f"{name}_calls", len(api.requests), "calls")
     return said.decode()

@@ -103,6 +103,20 @@ async def test_nobody_waits_for_pods_on_a_node_that_is_dead(bench: Workbench, ra
     assert progress["pi4-a"].state is StepState.TIMED_OUT
 
 
+async def test_a_drain_that_begins_later_keeps_the_order_too(bench: Workbench, rack: MemoryRack) -> None:
+    """What the first node had no apps to wait for is asked, and what comes with the second waits for the apps there."""
+    rack.cluster.pod_by_uid.clear()
+    add_pod(rack, "mysql", stop_s=20, stateful_set=True)
+    add_pod(rack, "shop", stop_s=10, node="pi4-b")
+    add_pod(rack, "postgres", node="pi4-b", stateful_set=True)
+    first = asyncio.create_task(bench.drain("pi4-a", limit_s=LIMIT_S))
+    await asyncio.sleep(5)
+    await asyncio.gather(first, bench.drain("pi4-b", limit_s=LIMIT_S))
+    assert asked_at(rack, "mysql") < 1
+    assert asked_at(rack, "postgres") >= asked_at(rack, "shop") + 10
+    assert rack.cluster.faults.met["pods"] < 30
+
+
 async def test_tiers_are_what_the_settings_say(bench: Workbench, rack: MemoryRack) -> None:
     """By a label here, and nothing else has an order then."""
     bench.tiers = (Tier("all"), Tier("last", labels=("upsd/last=yes",)))

@@ -207,8 +207,10 @@ class KubernetesCluster:
             except ApiError as error:
                 if error.status.code != httpx2.codes.TOO_MANY_REQUESTS:
                     raise
-                told = f"the Kubernetes API at {client.config.cluster.server} is too busy to {what}"
-                raise ServerBusyError(f"{told}; it will be asked again", _retry_after_s(error)) from error
+                pause_s = _retry_after_s(error)
+                busy = f"the Kubernetes API at {client.config.cluster.server} is too busy to {what}"
+                told = f"{busy} and wants to be left alone for {pause_s:g} s: is k3s overloaded?"
+                raise ServerBusyError(told, pause_s) from error
 
         return await self._access.ask(what, ask)
 
