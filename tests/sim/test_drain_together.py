@@ -152,6 +152,39 @@ async def test_what_was_forced_is_named_by_its_reason(bench: Workbench, cordoned
     )
 
 
+async def test_a_battery_that_ends_sooner_shortens_what_was_given(bench: Workbench, cordoned: MemoryRack) -> None:
+    """And the first reason stays: that a budget held the pod up is why there is no time for it now."""
+    loop = asyncio.get_running_loop()
+    add_pod(cordoned, "postgres", stop_s=300, grace_s=100)
+    cordoned.cluster.refused["web/postgres"] = float("inf")
+    loop.call_later(30, setattr, bench, "battery_end_at", loop.time() + 60)
+    progress = (await bench.drain(*NODES, limit_s=LIMIT_S))["pi4-a"]
+    assert took_s(progress) <= 60
+    assert acts_on(cordoned, "postgres") == ["delete web/postgres 100s", f"delete web/postgres {DELETE_GRACE_S}s"]
+    assert progress.detail == "3 pods ended, deleted by force: web/postgres (a budget)"
+
+
+async def test_a_drain_after_the_last_one_looks_anew(bench: Workbench, rack: MemoryRack) -> None:
+    """The next outage has its own watch, with its own order and its own patience."""
+    await bench.drain(*NODES)
+    await asyncio.sleep(3600)
+    add_pod(rack, "shop", stop_s=10)
+    add_pod(rack, "postgres", stateful_set=True)
+    progress = await bench.drain(*NODES, limit_s=LIMIT_S)
+    assert {step.state for step in progress.values()} == {StepState.DONE}
+    assert asked_at(rack, "postgres") >= asked_at(rack, "shop") + 10
+
+
+async def test_pods_that_may_take_longest_are_asked_first(bench: Workbench, rack: MemoryRack) -> None:
+    """There are only so many questions at a time."""
+    rack.cluster.faults.slow("evict", 1)
+    for number in range(40):
+        add_pod(rack, f"pod-{number}")
+    add_pod(rack, "slow", grace_s=50)
+    await bench.drain(*NODES)
+    assert asked_at(rack, "slow") == min(act.at for act in rack.acts)
+
+
 async def test_a_busy_server_is_left_alone_and_nothing_escalates(bench: Workbench, cordoned: MemoryRack) -> None:
     """It says nothing about the pods, which are asked when it has said that it may be asked again."""
     cordoned.cluster.busy_until = asyncio.get_running_loop().time() + 20

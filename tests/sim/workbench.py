@@ -35,6 +35,7 @@ class Workbench:
     said: list[str] = field(default_factory=list)
     machines: dict[str, RemoteMachine] = field(init=False)
     level: BatteryLevel = AMPLE
+    battery_end_at: float = float("inf")
     workloads: WorkloadMemory = field(default_factory=WorkloadMemory)
     going_off: GoingOff = field(default_factory=GoingOff)
     tiers: tuple[Tier, ...] = DEFAULT_TIERS
@@ -107,7 +108,7 @@ class Workbench:
             table or self.table,
             record=record,
             report=lambda progress: self.said.append(progress.detail),
-            battery_end_at=lambda: float("inf"),
+            battery_end_at=lambda: self.battery_end_at,
         )
         return await engine.run(Plan(PlanPurpose.SHUTDOWN, steps), outage="o1")
 
