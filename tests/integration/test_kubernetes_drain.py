@@ -11,7 +11,7 @@ from hardware_sim.kubernetes import PodTemplate, SimulatedCluster, SimulatedKube
 from tests.integration.kubeconfigs import plain_kubeconfig
 from upsd.domain.rack import EvictionAnswer, Pod, ServerBusyError, Workload
 from upsd.rack.kubernetes import KubernetesCluster
-from upsd.rack.kubernetes.objects import REPLICAS_MARK
+from upsd.rack.kubernetes.workloads import REPLICAS_MARK
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

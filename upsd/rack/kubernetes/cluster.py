@@ -1,10 +1,7 @@
-"""What `upsd.domain.rack.Cluster` asks of a k3s cluster, and what the server's answers mean.
+"""What `upsd.domain.rack.Cluster` asks of a k3s cluster.
 
-Answers are told apart by code, reason and causes, never by their text. What they mean was read in the API server's
-source and seen on a real one: a budget answers 429 with a cause, a server that is too busy 429 without, two budgets 500
-without a reason, a terminating namespace 403 with a cause, a precondition 409. Every eviction and deletion carries the
-pod's UID, because the successor of a StatefulSet's pod has its name. Nothing is tried again here but a change that
-another one overtook.
+Every eviction and deletion carries the pod's UID, because the successor of a StatefulSet's pod has its name. Nothing is
+tried again here but a change that another one overtook.
 """
 
 from __future__ import annotations
@@ -22,25 +19,15 @@ from lightkube.types import PatchType
 
 from upsd.domain.rack import EvictionAnswer, ServerBusyError
 from upsd.rack.kubernetes.access import Access
-from upsd.rack.kubernetes.objects import (
-    CORDON_MARK,
-    REPLICAS_MARK,
-    WORKLOAD_RESOURCES,
-    NodeResource,
-    PodResource,
-    VolumeResource,
-    file_server_of,
-    is_ready,
-    node_of,
-    pod_of,
-    replaced_by,
-)
+from upsd.rack.kubernetes.answers import eviction_answer, retry_after_s
+from upsd.rack.kubernetes.objects import CORDON_MARK, NodeResource, PodResource, is_ready, node_of, pod_of, replaced_by
+from upsd.rack.kubernetes.volumes import VolumeResource, file_server_of
+from upsd.rack.kubernetes.workloads import REPLICAS_MARK, WORKLOAD_RESOURCES
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
     from pathlib import Path
 
-    from lightkube.models.meta_v1 import Status
     from lightkube.operators import BinaryOperator, SequenceOperator
 
     from upsd.domain.rack import Node, Pod, Workload
@@ -51,7 +38,6 @@ T = TypeVar("T")
 
 CORDON_ATTEMPTS = 3
 PAGE_SIZE = 500
-RETRY_AFTER_S = 1.0
 
 
 class KubernetesCluster:
@@ -137,7 +123,7 @@ class KubernetesCluster:
                 if error.status.code == httpx2.codes.CONFLICT:
                     # Either the UID is another one's by now, or the server lost a race with itself.
                     return EvictionAnswer.AGAIN if await _exists(client, pod) else EvictionAnswer.GONE
-                answer = _eviction_answer(error.status)
+                answer = eviction_answer(error.status)
                 if answer is None:
                     raise
                 return answer
@@ -207,7 +193,7 @@ class KubernetesCluster:
             except ApiError as error:
                 if error.status.code != httpx2.codes.TOO_MANY_REQUESTS:
                     raise
-                pause_s = _retry_after_s(error)
+                pause_s = retry_after_s(error)
                 busy = f"the Kubernetes API at {client.config.cluster.server} is too busy to {what}"
                 told = f"{busy} and wants to be left alone for {pause_s:g} s: is k3s overloaded?"
                 raise ServerBusyError(told, pause_s) from error
@@ -272,26 +258,3 @@ async def _exists(client: Client, pod: Pod) -> bool:
             return False
         raise
     return found.metadata.uid == pod.uid
-
-
-def _eviction_answer(status: Status) -> EvictionAnswer | None:
-    """What a refusal means for the pod; `None` if it says nothing about the pod."""
-    causes = {cause.reason for cause in (status.details and status.details.causes) or ()}
-    match status.code:
-        case httpx2.codes.NOT_FOUND:
-            return EvictionAnswer.GONE
-        case httpx2.codes.TOO_MANY_REQUESTS if "DisruptionBudget" in causes:
-            return EvictionAnswer.BUDGET
-        case httpx2.codes.FORBIDDEN if "NamespaceTerminating" in causes:
-            return EvictionAnswer.NAMESPACE
-        case httpx2.codes.INTERNAL_SERVER_ERROR if not status.reason:
-            # The server's other internal errors have the reason InternalError.
-            return EvictionAnswer.TWO_BUDGETS
-    return None
-
-
-def _retry_after_s(error: ApiError) -> float:
-    """What the header says, or the body; a moment, if neither does or the header gives a date."""
-    told = error.response.headers.get("Retry-After", "")
-    details = error.status.details
-    return float(told) if told.isdigit() else float((details and details.retryAfterSeconds) or RETRY_AFTER_S)

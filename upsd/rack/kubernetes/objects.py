@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import msgspec
-from lightkube.core.resource import ApiInfo, GlobalResource, NamespacedResource, NamespacedResourceG, ResourceDef
+from lightkube.core.resource import ApiInfo, GlobalResource, NamespacedResourceG, ResourceDef
 
 from upsd.domain.rack import Node, Pod
 
@@ -17,9 +17,6 @@ if TYPE_CHECKING:
 
 CORDON_MARK = "upsd.io/cordoned-by-outage"
 """Annotation on a node that we cordoned; its value is the outage."""
-
-REPLICAS_MARK = "upsd.io/replicas-before-outage"
-"""Annotation on a workload that we scaled to zero; its value is how many replicas it had."""
 
 NOT_REPLACED = frozenset({"DaemonSet", "Job", "Node"})
 """Kinds of controllers whose pods stay on their node, or end by themselves."""
@@ -97,27 +94,6 @@ class Spec(msgspec.Struct, frozen=True):
     volumes: list[Volume] = []
 
 
-class CsiVolume(msgspec.Struct, frozen=True):
-    """What a driver is told of its volume."""
-
-    volumeAttributes: dict[str, str] = {}  # noqa: N815
-
-
-class ClaimReference(msgspec.Struct, frozen=True):
-    """The claim that a PersistentVolume is bound to."""
-
-    namespace: str = ""
-    name: str = ""
-
-
-class VolumeSpec(msgspec.Struct, frozen=True):
-    """What is read of a PersistentVolume's spec."""
-
-    nfs: NfsVolume | None = None
-    csi: CsiVolume | None = None
-    claimRef: ClaimReference | None = None  # noqa: N815
-
-
 class NodeResource(GlobalResource, msgspec.Struct, frozen=True):
     """A node."""
 
@@ -136,45 +112,6 @@ class PodResource(NamespacedResourceG, msgspec.Struct, frozen=True):
     status: State = State()
 
     _api_info = ApiInfo(ResourceDef("", "v1", "Pod"), "pods", ["get", "global_list", "delete"])
-
-
-class VolumeResource(GlobalResource, msgspec.Struct, frozen=True):
-    """A PersistentVolume."""
-
-    metadata: Metadata
-    spec: VolumeSpec = VolumeSpec()
-
-    _api_info = ApiInfo(ResourceDef("", "v1", "PersistentVolume"), "persistentvolumes", ["list"])
-
-
-class WorkloadSpec(msgspec.Struct, frozen=True):
-    """What is read of a workload's spec; a server that says nothing means one replica."""
-
-    replicas: int = 1
-
-
-class DeploymentResource(NamespacedResource, msgspec.Struct, frozen=True):
-    """A Deployment."""
-
-    metadata: Metadata
-    spec: WorkloadSpec = WorkloadSpec()
-
-    _api_info = ApiInfo(ResourceDef("apps", "v1", "Deployment"), "deployments", ["get", "patch"])
-
-
-class StatefulSetResource(NamespacedResource, msgspec.Struct, frozen=True):
-    """A StatefulSet."""
-
-    metadata: Metadata
-    spec: WorkloadSpec = WorkloadSpec()
-
-    _api_info = ApiInfo(ResourceDef("apps", "v1", "StatefulSet"), "statefulsets", ["get", "patch"])
-
-
-WORKLOAD_RESOURCES: dict[str, type[DeploymentResource | StatefulSetResource]] = {
-    "Deployment": DeploymentResource,
-    "StatefulSet": StatefulSetResource,
-}
 
 
 def node_of(found: NodeResource) -> Node:
@@ -220,18 +157,6 @@ def pod_of(found: PodResource) -> Pod:
         file_servers=tuple(volume.nfs.server for volume in spec.volumes if volume.nfs),
         claims=tuple(f"{metadata.namespace}/{claim}" for claim in _claims_of(found)),
     )
-
-
-def file_server_of(volume: VolumeResource) -> tuple[str, str] | None:
-    """The claim (`namespace/name`) that is bound to the volume, and the address of the file server that it is on.
-
-    The names of the attributes are those of csi-driver-nfs (`server`) and csi-driver-smb (`source: //server/share`).
-    """
-    spec = volume.spec
-    attributes = spec.csi.volumeAttributes if spec.csi else {}
-    share = attributes.get("source", "").replace("\\", "/")
-    server = spec.nfs.server if spec.nfs else attributes.get("server") or share.lstrip("/").partition("/")[0]
-    return (f"{spec.claimRef.namespace}/{spec.claimRef.name}", server) if server and spec.claimRef else None
 
 
 def _claims_of(found: PodResource) -> Iterator[str]:
