@@ -34,7 +34,7 @@ format: $(READY) ## Put the code into shape
 	$(BIN)/ruff check --fix --quiet
 	$(BIN)/ruff format
 
-bench: $(READY) ## Measure memory, CPU, start-up (B=footprint), reaction time beside NUT (B=latency), the plan (B=plan)
+bench: $(READY) ## Measure memory, CPU, start-up (B=footprint), reaction time beside NUT (B=latency), the plan (B=plan), the drain beside kubectl (B=drain)
 	$(BIN)/python -m tests.bench $(B)
 
 lock: $(READY) ## Pin the newest versions of all dependencies

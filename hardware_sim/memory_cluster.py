@@ -8,10 +8,12 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from hardware_sim.memory_faults import Act, Faults, loop_time
-from upsd.domain.rack import EvictionAnswer, Node, Pod, RackError
+from upsd.domain.rack import EvictionAnswer, Node, Pod, RackError, ServerBusyError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+
+    from upsd.domain.rack import Workload
 
 MARK = "cordoned-by-outage"
 
@@ -32,11 +34,14 @@ class MemoryCluster:
 
     Attributes:
         refused: pods (`namespace/name`) whose eviction a budget refuses (429), until this loop time.
-        never: pods whose eviction is refused for good.
+        never: pods whose eviction is refused for good, and how.
+        busy_until: evictions are answered by a server that has too much to do, until this loop time.
         broken: pods about which every call raises.
         dead: nodes that are off, on which no pod ends.
         replicas: how many pods each controller (`namespace/name`) keeps, on nodes that take them.
+        scaled: how many it kept before it was scaled to zero.
         start_s: how long such a pod takes to be Ready.
+        shares: the file server behind each claim (`namespace/name`).
         dry_run: it judges as ever, and changes nothing.
     """
 
@@ -45,11 +50,14 @@ class MemoryCluster:
     node_by_name: dict[str, Node] = field(default_factory=dict)
     pod_by_uid: dict[str, _MemoryPod] = field(default_factory=dict)
     refused: dict[str, float] = field(default_factory=dict)
-    never: set[str] = field(default_factory=set)
+    never: dict[str, EvictionAnswer] = field(default_factory=dict)
+    busy_until: float = -math.inf
     broken: set[str] = field(default_factory=set)
     dead: set[str] = field(default_factory=set)
     replicas: dict[str, int] = field(default_factory=dict)
+    scaled: dict[str, int] = field(default_factory=dict)
     start_s: float = 3.0
+    shares: dict[str, str] = field(default_factory=dict)
     started: int = 0
     dry_run: bool = False
 
@@ -63,7 +71,7 @@ class MemoryCluster:
 
     def add_pod(self, node: str, pod: Pod, *, stop_s: float = 1.0, controller: str | None = None) -> Pod:
         """Put a pod on a node; it takes `stop_s` to stop, or its grace if that is less. A controller replaces it."""
-        self.pod_by_uid[pod.uid] = _MemoryPod(pod, node, stop_s, controller=controller)
+        self.pod_by_uid[pod.uid] = _MemoryPod(replace(pod, node=node), node, stop_s, controller=controller)
         if controller:
             self.replicas[controller] = self.replicas.get(controller, 0) + 1
         return pod
@@ -82,13 +90,13 @@ class MemoryCluster:
         """The names of the nodes that are unschedulable."""
         return {node.name for node in self.node_by_name.values() if node.unschedulable}
 
-    def on(self, node: str) -> list[Pod]:
-        """The pods on a node now."""
+    def on(self, node: str | None) -> list[Pod]:
+        """The pods on a node now, or on any."""
         self._reconcile()
         return [
-            replace(entry.pod, terminating=entry.ends_at < math.inf)
+            entry.pod if math.isinf(entry.ends_at) else replace(entry.pod, terminating=True)
             for entry in self.pod_by_uid.values()
-            if entry.node == node
+            if node in {None, entry.node}
         ]
 
     async def nodes(self) -> Sequence[Node]:
@@ -118,19 +126,22 @@ class MemoryCluster:
         self.acts.append(Act(loop_time(), f"uncordon {node}"))
         return True
 
-    async def pods(self, node: str) -> Sequence[Pod]:
-        """The pods bound to the node."""
+    async def pods(self, node: str | None = None) -> Sequence[Pod]:
+        """The pods bound to the node, or to any."""
         await self.faults.meet("pods")
         return self.on(node)
 
-    async def evict(self, pod: Pod) -> EvictionAnswer:
+    async def evict(self, pod: Pod, grace_s: int | None = None) -> EvictionAnswer:
         """Ask for the pod's end."""
         await self._meet("evict", pod)
+        if self.busy_until > loop_time():
+            raise ServerBusyError("too many requests", self.busy_until - loop_time())
         if pod.full_name in self.never:
-            return EvictionAnswer.NEVER
+            return self.never[pod.full_name]
         if self.refused.get(pod.full_name, -math.inf) > loop_time():
-            return EvictionAnswer.NOT_NOW
-        return EvictionAnswer.ACCEPTED if self._terminate("evict", pod, pod.grace_s) else EvictionAnswer.GONE
+            return EvictionAnswer.BUDGET
+        grace_s = pod.grace_s if grace_s is None else grace_s
+        return EvictionAnswer.ACCEPTED if self._terminate("evict", pod, grace_s) else EvictionAnswer.GONE
 
     async def delete(self, pod: Pod, grace_s: int) -> None:
         """Delete the pod."""
@@ -141,6 +152,36 @@ class MemoryCluster:
         """How many pods of each controller are Ready."""
         await self.faults.meet("workloads")
         return self.ready_pods()
+
+    async def scale_to_zero(self, workload: Workload) -> bool:
+        """Let its controller keep no pods."""
+        await self.faults.meet("scale_to_zero")
+        name = workload.full_name
+        if name not in self.replicas:
+            raise RackError(f"{name}: not found")
+        if name in self.scaled or not self.replicas[name] or self.dry_run:
+            return name in self.scaled or self.replicas[name] > 0
+        self.acts.append(Act(loop_time(), f"scale {name} 0"))
+        self.scaled[name], self.replicas[name] = self.replicas[name], 0
+        for entry in self.pod_by_uid.values():
+            if entry.controller == name:
+                entry.ends_at = min(entry.ends_at, loop_time() + min(entry.stop_s, entry.pod.grace_s))
+        return True
+
+    async def scale_back(self, workload: Workload) -> bool:
+        """Let its controller keep as many pods as before."""
+        await self.faults.meet("scale_back")
+        name = workload.full_name
+        if name not in self.scaled or self.dry_run:
+            return name in self.scaled
+        self.replicas[name] = self.scaled.pop(name)
+        self.acts.append(Act(loop_time(), f"scale {name} {self.replicas[name]}"))
+        return True
+
+    async def file_servers(self) -> Mapping[str, str]:
+        """The file server behind each claim."""
+        await self.faults.meet("file_servers")
+        return self.shares
 
     def ready_pods(self) -> Mapping[str, int]:
         """The same, seen without asking the API."""
@@ -169,7 +210,7 @@ class MemoryCluster:
         node = min(nodes, key=lambda name: on[name])
         self.started += 1
         namespace, name = controller.split("/")
-        pod = Pod(namespace, f"{name}-{self.started}", uid=f"{controller}-{self.started}")
+        pod = Pod(namespace, f"{name}-{self.started}", uid=f"{controller}-{self.started}", node=node)
         self.pod_by_uid[pod.uid] = _MemoryPod(
             pod, node, 1.0, controller=controller, ready_at=loop_time() + self.start_s
         )

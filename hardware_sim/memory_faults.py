@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+from collections import Counter
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -36,6 +37,8 @@ class Faults:
 
     latency_s: float = 0.05
     by_operation: dict[str, _Fault] = field(default_factory=dict)
+    met: Counter[str] = field(default_factory=Counter)
+    """How often each operation was called."""
 
     def fail(self, operation: str, error: str = "connection refused", *, for_s: float = math.inf) -> None:
         """Let it raise `RackError`."""
@@ -55,6 +58,7 @@ class Faults:
 
     async def meet(self, operation: str) -> None:
         """Pass the time that a call takes, and go wrong if it must."""
+        self.met[operation] += 1
         fault = self.by_operation.get(operation) or self.by_operation.get("*")
         if fault is None or loop_time() >= fault.until:
             await asyncio.sleep(self.latency_s)

@@ -6,13 +6,15 @@ import time
 from functools import partial
 from typing import TYPE_CHECKING
 
+from upsd.domain.rack import Workload
 from upsd.publish.mqtt import MqttPublisher, tls_context
 from upsd.rack.host import ThisHost
 from upsd.rack.kubernetes import KubernetesCluster
 from upsd.rack.ssh import SshHost, SshIdentity
 from upsd.rack.storage import MountedNas
 from upsd.rack.wake import WakeOnLan
-from upsd.shutdown.steps import Rack, RemoteMachine
+from upsd.shutdown.steps import DrainRules, Rack, RemoteMachine
+from upsd.shutdown.tiers import DEFAULT_TIERS, Tier
 from upsd.ups.driver import Probe, UpsDriver
 from upsd.ups.gpser_dialect import GpserDialect
 from upsd.ups.pacing import PiecePause
@@ -26,7 +28,7 @@ if TYPE_CHECKING:
 
     from upsd.domain.power import Event
     from upsd.domain.rack import Cluster, Outlets
-    from upsd.settings import NasSettings, Settings, UpsSettings, WorkerSettings
+    from upsd.settings import KubernetesSettings, NasSettings, Settings, UpsSettings, WorkerSettings
     from upsd.shutdown.floor import BatteryLevel
     from upsd.status import StatusBoard
     from upsd.ups.profile import DeviceProfile
@@ -123,9 +125,34 @@ def rack(
         local_host=ThisHost(settings.master.poweroff_command),
         machines=machines,
         cluster=cluster,
-        delete_grace_s=round(settings.kubernetes.delete_grace) if settings.kubernetes else 0,
+        scaled=tuple(_workload(text) for text in settings.kubernetes.scale_to_zero) if settings.kubernetes else (),
+        drain=_drain_rules(settings.kubernetes, nas) if settings.kubernetes else DrainRules(),
         storage=_storage(nas, settings, identity) if nas else None,
         battery=battery,
+    )
+
+
+def _workload(text: str) -> Workload:
+    kind, namespace, name = text.split("/")
+    return Workload({"deployment": "Deployment", "statefulset": "StatefulSet"}[kind], namespace, name)
+
+
+def _drain_rules(kubernetes: KubernetesSettings, nas: NasSettings | None) -> DrainRules:
+    tiers = tuple(
+        Tier(
+            name=tier.name,
+            namespaces=tier.namespaces,
+            labels=tier.labels,
+            priority_classes=tier.priority_classes,
+            stateful_sets=tier.stateful_sets,
+        )
+        for tier in kubernetes.tiers
+    )
+    return DrainRules(
+        delete_grace_s=max(1, round(kubernetes.delete_grace)),
+        budget_patience_s=kubernetes.budget_patience,
+        tiers=tiers or DEFAULT_TIERS,
+        nas=(nas.host or "") if nas else None,
     )
 
 

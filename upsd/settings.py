@@ -10,10 +10,11 @@ from datetime import date  # pydantic reads it
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, ValidationInfo, field_validator
+from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_core import InitErrorDetails, PydanticCustomError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
+from upsd.settings_kubernetes import KubernetesSettings
 from upsd.settings_problems import EXIT_CONFIG, SettingsError, problems_of
 from upsd.settings_source import collect, read_secret
 from upsd.settings_types import (
@@ -27,6 +28,7 @@ from upsd.settings_types import (
     Percent,
     Port,
     Positive,
+    Section,
     Share,
     Text,
     Topic,
@@ -65,12 +67,6 @@ __all__ = [
 ]
 
 _Value = TypeVar("_Value")
-
-
-class Section(BaseModel):
-    """One table of the file."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
 
 class UpsSettings(Section):
@@ -151,24 +147,12 @@ class RecoverySettings(Section):
     wake_address: Ipv4 = "255.255.255.255"
 
 
-class KubernetesSettings(Section):
-    """The k3s API."""
-
-    kubeconfig: Path = Path("/etc/upsd/kubeconfig")  # or credential upsd_kubeconfig
-    request_timeout: Duration = 5.0
-    cordon_expected: Duration = 2.0
-    drain_expected: Duration = 40.0
-    drain_limit: Duration = 180.0
-    delete_grace: Duration = 5.0
-    ready_limit: Duration = 600.0
-
-
 class MasterSettings(Section):
     """The machine that upsd runs on."""
 
     name: MachineName = Field(examples=["k3s-master"])  # its Kubernetes node name
     watts: Watts = Field(examples=[25])
-    poweroff_command: Command = ["systemctl", "poweroff"]
+    poweroff_command: Command = ["systemctl", "poweroff"]  # noqa: RUF012 - pydantic copies it
     poweroff_expected: Duration = 40.0
 
 

@@ -6,10 +6,14 @@ import ipaddress
 import stat
 from typing import TYPE_CHECKING
 
+from upsd.shutdown.plan import FORCED_S
+from upsd.shutdown.tiers import LONGEST_SURE_S
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from upsd.settings import MqttSettings, Settings
+    from upsd.settings_kubernetes import KubernetesSettings
 
 NOMINAL_W = 480
 """What the iPlug 800 can feed."""
@@ -25,6 +29,7 @@ def advise(settings: Settings, *, file_mode: int | None = None) -> tuple[str, ..
         *_about_starting(settings),
         *_about_power(settings),
         *_about_the_rack(settings),
+        *(_about_the_drain(settings.kubernetes) if settings.kubernetes else ()),
         *_about_shedding(settings),
         *(_about_the_broker(settings.mqtt, file_mode) if settings.mqtt else ()),
     )
@@ -74,6 +79,15 @@ def _about_the_rack(settings: Settings) -> Iterator[str]:
             yield f"{worker.name}: poweroff_limit is below poweroff_expected; raise it, to give it time to end"
     if settings.nas and settings.nas.poweroff_command is None:
         yield f"{settings.nas.name}: it loses power while it runs; set its host and poweroff_command"
+
+
+def _about_the_drain(kubernetes: KubernetesSettings) -> Iterator[str]:
+    needed_s = len(kubernetes.tiers) * LONGEST_SURE_S + kubernetes.delete_grace + FORCED_S
+    if kubernetes.tiers and kubernetes.drain_limit < needed_s:
+        yield (
+            f"kubernetes.tiers: there is no time for {len(kubernetes.tiers)} tiers, so all workloads end at once; set"
+            f" drain_limit to {needed_s:g} s or more"
+        )
 
 
 def _about_shedding(settings: Settings) -> Iterator[str]:

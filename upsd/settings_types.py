@@ -1,4 +1,4 @@
-"""The kinds of value that a setting can hold, each with its limits and the words that say so."""
+"""A table of settings, and the kinds of value that one can hold, each with its limits and the words that say so."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import AfterValidator, BeforeValidator, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
 from upsd.domain.duration import parse_duration
 
@@ -16,6 +16,12 @@ def _duration(value: object) -> object:
     if isinstance(value, str | bool):
         return parse_duration(str(value).lower() if isinstance(value, bool) else value)
     return value
+
+
+class Section(BaseModel):
+    """One table of the file."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
 
 class Variable(str):

@@ -128,7 +128,9 @@ def step_fingerprints(settings: Settings, plan: Plan) -> dict[str, str]:
                 return machines[step.target]
             case StepKind.LAST_LOOK:
                 return machines
-            case StepKind.CORDON | StepKind.DRAIN:
+            case StepKind.CORDON:
+                return cluster, settings.kubernetes and settings.kubernetes.scale_to_zero
+            case StepKind.DRAIN:
                 return cluster
             case StepKind.UNMOUNT:
                 return mounted

@@ -162,6 +162,10 @@ class SimulatedCluster:
         self.create("poddisruptionbudgets", objects.budget(namespace, name, app, min_available))
         self.reconcile()
 
+    def add_volume(self, name: str, claim: tuple[str, str], source: Object) -> None:
+        """Add a PersistentVolume bound to a claim (namespace and name), on this `nfs` or `csi`."""
+        self.create("persistentvolumes", objects.persistent_volume(name, claim, source))
+
     def create(self, plural: str, item: Object) -> None:
         """Store a new object with a UID and a date, and its namespace with it."""
         item["metadata"] |= {"uid": self._uid(), "creationTimestamp": self.date()}

@@ -32,6 +32,7 @@ RESOURCES = {
     for resource in (
         Resource("api/v1", "namespaces", "Namespace", "ns", namespaced=False),
         Resource("api/v1", "nodes", "Node", "no", namespaced=False),
+        Resource("api/v1", "persistentvolumes", "PersistentVolume", "pv", namespaced=False),
         Resource("api/v1", "pods", "Pod", "po"),
         Resource("apis/apps/v1", "daemonsets", "DaemonSet", "ds"),
         Resource("apis/apps/v1", "deployments", "Deployment", "deploy"),

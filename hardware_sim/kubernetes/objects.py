@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 Object: TypeAlias = dict[str, Any]
@@ -26,6 +26,10 @@ class PodTemplate:
     empty_dir: bool = False
     node: str = ""
     """The only node it can run on (as with a local-path volume); any, if empty."""
+    labels: dict[str, str] = field(default_factory=dict)
+    """Beside `app`."""
+    priority_class: str = ""
+    volumes: tuple[Object, ...] = ()
 
 
 def metadata(name: str, namespace: str = "", labels: dict[str, str] | None = None) -> Object:
@@ -73,15 +77,17 @@ def node(name: str, architecture: str, address: str, labels: dict[str, str]) -> 
 
 def pod(namespace: str, name: str, template: PodTemplate, labels: dict[str, str]) -> Object:
     """A pod that no node runs yet."""
-    described = metadata(name, namespace, labels)
+    described = metadata(name, namespace, template.labels | labels)
     described["annotations"][STOP_SECONDS] = str(template.stop_s)
     if template.stuck:
         described["annotations"][STUCK] = "true"
     spec: Object = {
         "containers": [{"name": "main", "image": f"registry.local/{labels.get('app', name)}:1"}],
         "terminationGracePeriodSeconds": template.grace_s,
-        "volumes": [{"name": "scratch", "emptyDir": {}}] if template.empty_dir else [],
+        "volumes": [{"name": "scratch", "emptyDir": {}}] * template.empty_dir + list(template.volumes),
     }
+    if template.priority_class:
+        spec["priorityClassName"] = template.priority_class
     if template.node:
         spec["nodeSelector"] = {"kubernetes.io/hostname": template.node}
     status = {"phase": "Pending", "conditions": []}
@@ -107,6 +113,26 @@ def budget(namespace: str, name: str, app: str, min_available: int) -> Object:
         "spec": {"minAvailable": min_available, "selector": {"matchLabels": {"app": app}}},
         "status": {},
     }
+
+
+def persistent_volume(name: str, claim: tuple[str, str], source: Object) -> Object:
+    """A PersistentVolume bound to a claim (namespace and name); `source` is its `nfs`, its `csi` or another one."""
+    namespace, claimed = claim
+    reference = {"apiVersion": "v1", "kind": "PersistentVolumeClaim", "namespace": namespace, "name": claimed}
+    spec = {"capacity": {"storage": "8Gi"}, "accessModes": ["ReadWriteMany"], "claimRef": reference} | source
+    described = metadata(name)
+    return {
+        "apiVersion": "v1",
+        "kind": "PersistentVolume",
+        "metadata": described,
+        "spec": spec,
+        "status": {"phase": "Bound"},
+    }
+
+
+def claim_volume(claim: str) -> Object:
+    """A pod's volume that is a claim."""
+    return {"name": claim, "persistentVolumeClaim": {"claimName": claim}}
 
 
 def owned_by(child: Object, owner: Object) -> Object:

@@ -19,7 +19,7 @@ from upsd.shutdown.conductor import Conductor
 from upsd.shutdown.journal import FileJournal
 from upsd.shutdown.plan import ClusterShape, HostShape, RackShape, RecoveryShape, StorageShape
 from upsd.shutdown.records import replay, replay_lost_at
-from upsd.shutdown.steps import Rack, RemoteMachine, performers
+from upsd.shutdown.steps import DrainRules, Rack, RemoteMachine, performers
 from upsd.shutdown.trigger import TriggerRules
 from upsd.supervisor import Supervisor, SupervisorRules
 from upsd.ups import battery_file
@@ -221,7 +221,7 @@ class Process:
             local_host=Tether(self, world.master),
             machines={name: RemoteMachine(Tether(self, world.machines[name]), "poweroff") for name in hosts},
             cluster=Tether(self, world.cluster),
-            delete_grace_s=DELETE_GRACE_S,
+            drain=DrainRules(DELETE_GRACE_S),
             storage=Tether(self, world.storage),
             battery=lambda: self.supervisor.battery_level(self._loop.time()),
         )

@@ -63,8 +63,8 @@ class Cluster(MemoryCluster):
         self._refuse_when_down()
         return await super().uncordon(node)
 
-    async def pods(self, node: str) -> Sequence[Pod]:
-        """The pods bound to the node."""
+    async def pods(self, node: str | None = None) -> Sequence[Pod]:
+        """The pods bound to the node, or to any."""
         self._refuse_when_down()
         return await super().pods(node)
 

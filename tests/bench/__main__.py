@@ -11,11 +11,17 @@ import tempfile
 from pathlib import Path
 
 from tests.bench.daemon import as_installed
+from tests.bench.drain import measure_drain
 from tests.bench.footprint import measure_footprint
 from tests.bench.latency import measure_latency
 from tests.bench.plan import measure_plan
 
-_MEASURES = {"footprint": measure_footprint, "latency": measure_latency, "plan": measure_plan}
+_MEASURES = {
+    "drain": measure_drain,
+    "footprint": measure_footprint,
+    "latency": measure_latency,
+    "plan": measure_plan,
+}
 
 
 def _compile(directory: Path) -> None:

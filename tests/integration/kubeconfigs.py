@@ -6,7 +6,10 @@ import json
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from hardware_sim.kubernetes import SimulatedCluster, SimulatedKubernetes
+
 if TYPE_CHECKING:
+    import asyncio
     from collections.abc import Iterator
     from pathlib import Path
 
@@ -17,3 +20,12 @@ def editing(kubeconfig: Path) -> Iterator[Any]:
     config = json.loads(kubeconfig.read_text())
     yield config
     kubeconfig.write_text(json.dumps(config))
+
+
+def plain_kubeconfig(directory: Path, server: asyncio.Server) -> Path:
+    """A kubeconfig for a server that speaks plain HTTP."""
+    path = directory / "kubeconfig"
+    SimulatedKubernetes(SimulatedCluster(), tls=False).write_kubeconfig(path)
+    with editing(path) as config:
+        config["clusters"][0]["cluster"]["server"] = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    return path

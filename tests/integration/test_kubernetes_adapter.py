@@ -16,8 +16,8 @@ from cryptography.x509.oid import NameOID
 
 from hardware_sim.kubernetes import PodTemplate, SimulatedCluster, SimulatedKubernetes, objects, reference_cluster
 from hardware_sim.kubernetes.identity import ServerIdentity, fresh_identity
-from tests.integration.kubeconfigs import editing
-from upsd.domain.rack import EvictionAnswer, Pod, RackError
+from tests.integration.kubeconfigs import plain_kubeconfig
+from upsd.domain.rack import EvictionAnswer, Pod, RackError, Workload
 from upsd.rack.kubernetes import CORDON_MARK, KubernetesCluster
 
 if TYPE_CHECKING:
@@ -197,25 +197,25 @@ async def test_a_conflict_that_is_not_about_the_pod_is_worth_another_try(
     """The server may lose a race with itself over the same pod."""
     pod = await pod_named(rack, "postgres")
     api.faults.refuse(409, method="POST", path="/eviction")
-    assert await rack.evict(pod) is EvictionAnswer.NOT_NOW
+    assert await rack.evict(pod) is EvictionAnswer.AGAIN
 
 
-async def test_a_budget_says_not_now(api: SimulatedKubernetes, rack: Cluster) -> None:
+async def test_a_budget_says_so(api: SimulatedKubernetes, rack: Cluster) -> None:
     """And a deletion goes past it, with the grace that is left."""
     api.cluster.add_budget("data", "postgres", app="postgres")
     pod = await pod_named(rack, "postgres")
-    assert await rack.evict(pod) is EvictionAnswer.NOT_NOW
+    assert await rack.evict(pod) is EvictionAnswer.BUDGET
     await rack.delete(pod, 7)
     assert api.cluster.pod("data", "postgres-0")["metadata"]["deletionGracePeriodSeconds"] == 7
 
 
-async def test_two_budgets_and_a_terminating_namespace_say_never(api: SimulatedKubernetes, rack: Cluster) -> None:
+async def test_two_budgets_and_a_terminating_namespace_say_so(api: SimulatedKubernetes, rack: Cluster) -> None:
     """Waiting does not mend either."""
     api.cluster.add_budget("data", "one", app="postgres")
     api.cluster.add_budget("data", "two", app="postgres")
     api.cluster.terminate_namespace("web")
-    assert await rack.evict(await pod_named(rack, "postgres")) is EvictionAnswer.NEVER
-    assert await rack.evict(await pod_named(rack, "nginx")) is EvictionAnswer.NEVER
+    assert await rack.evict(await pod_named(rack, "postgres")) is EvictionAnswer.TWO_BUDGETS
+    assert await rack.evict(await pod_named(rack, "nginx")) is EvictionAnswer.NAMESPACE
 
 
 @pytest.mark.parametrize("code", [403, 500, 503])
@@ -288,14 +288,9 @@ async def test_a_server_that_is_no_kubernetes_is_told(tmp_path: Path) -> None:
         await writer.drain()
         writer.close()
 
-    api = SimulatedKubernetes(SimulatedCluster(), tls=False)
     async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
-        api.write_kubeconfig(tmp_path / "kubeconfig")
-        with editing(tmp_path / "kubeconfig") as config:
-            port = server.sockets[0].getsockname()[1]
-            config["clusters"][0]["cluster"]["server"] = f"http://127.0.0.1:{port}"
         with pytest.raises(RackError, match="gave no Kubernetes answer to list nodes"):
-            await KubernetesCluster(tmp_path / "kubeconfig", TIMEOUT_S).nodes()
+            await KubernetesCluster(plain_kubeconfig(tmp_path, server), TIMEOUT_S).nodes()
 
 
 async def test_the_certificate_of_another_ca_is_refused(api: SimulatedKubernetes, tmp_path: Path) -> None:
@@ -373,7 +368,7 @@ async def test_many_evictions_at_once_all_get_their_answer(tmp_path: Path) -> No
         await asyncio.gather(*(rack.cordon(node.name, "outage-1") for node in nodes))
         pods = [pod for pods in await asyncio.gather(*(rack.pods(node.name) for node in nodes)) for pod in pods]
         answers = await asyncio.gather(*(rack.evict(pod) for pod in pods))
-    assert answers.count(EvictionAnswer.NOT_NOW) == 1
+    assert answers.count(EvictionAnswer.BUDGET) == 1
     assert answers.count(EvictionAnswer.ACCEPTED) == len(pods) - 1
 
 
@@ -395,6 +390,7 @@ async def test_a_rehearsal_sends_the_very_requests_of_an_outage_and_changes_noth
         assert await cluster.cordon("pi4-a", "outage-1")
         assert await cluster.evict(pod) is EvictionAnswer.ACCEPTED
         await cluster.delete(pod, 5)
+        assert await cluster.scale_to_zero(Workload("Deployment", "web", "nginx"))
         seen.append(api.requests[asked:])
         if len(seen) == 1:
             assert changed(api) == before
@@ -411,7 +407,7 @@ async def test_a_rehearsal_hears_of_budgets_and_missing_rights(api: SimulatedKub
     """A dry run is judged as the real thing is."""
     api.cluster.add_budget("data", "postgres", app="postgres")
     rehearsed = rack.rehearsed()
-    assert await rehearsed.evict(await pod_named(rack, "postgres")) is EvictionAnswer.NOT_NOW
+    assert await rehearsed.evict(await pod_named(rack, "postgres")) is EvictionAnswer.BUDGET
     assert await rehearsed.evict(Pod("default", "nobody", "uid")) is EvictionAnswer.GONE
     api.faults.refuse(403, method="DELETE")
     with pytest.raises(RackError, match=r"403 Forbidden to delete pods: config/k3s/upsd-rbac\.yaml grants that right"):

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from upsd.domain.power import Event, Scalar
 
 OTHERS = {"pi4-a", "pi4-b", MASTER}
+BETWEEN_READINGS_S = 0.5
 
 
 async def act(outage: Outage, **arguments: str | bool) -> Any:
@@ -352,6 +353,7 @@ async def test_mains_that_goes_at_the_very_end_of_a_drill_does_not_leave_the_wor
     async with drilling(outage) as world:
         assert await world.until(lambda: journal.written is not None, 120)
         assert journal.written
+        await asyncio.sleep(BETWEEN_READINGS_S)
         journal.written.set_result(None)
         outage.conductor.mains_away()
         await asyncio.sleep(0)

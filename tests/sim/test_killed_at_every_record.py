@@ -147,9 +147,9 @@ def new_scene(directory: Path, mains: Callable[[float], bool]) -> Scene:
 
 
 def drained_slowly(directory: Path, mains: Callable[[float], bool]) -> Scene:
-    """A rack whose pods don't go for a while, so that the mains is back before a machine is told anything."""
+    """A rack whose pods don't go, so that the mains is back before a machine is told anything."""
     scene = new_scene(directory, mains)
-    scene.rack.cluster.refused = {f"web/{node}-0": 3600.0 for node in ALL}
+    scene.rack.cluster.broken = {f"web/{node}-0" for node in ALL}
     return scene
 
 

@@ -107,8 +107,7 @@ def test_mains_back_during_the_drain_undoes_everything() -> None:
     async def aborted_outage() -> None:
         outage = Outage(MemoryWorld(workers=WORKERS), rules(on_battery_s=10))
         world = outage.world
-        for name in WORKERS:
-            world.rack.cluster.refused[f"web/{name}-0"] = AN_HOUR_S
+        world.rack.cluster.broken = {f"web/{name}-0" for name in WORKERS}
         async with living(outage):
             await asyncio.sleep(5)
             world.device.cut_mains()

@@ -27,7 +27,7 @@ def fields(model: type[BaseModel], table: str = "") -> Iterator[tuple[str, str, 
     """Each table and key that the settings have."""
     for name, field in model.model_fields.items():
         if inner := table_of(field):
-            yield from fields(inner, name)
+            yield from fields(inner, f"{table}.{name}" if table else name)
         else:
             yield table, name, field
 
@@ -37,7 +37,7 @@ FIELDS = list(fields(Settings))
 
 def lines_of(table: str) -> list[str]:
     """The lines of the example that belong to a table, commented out or not; of a list of tables, the first one."""
-    parts = re.split(r"^(?:# )?\[+(\w+)\]+$", TEXT, flags=re.MULTILINE)
+    parts = re.split(r"^(?:# )?\[+([\w.]+)\]+$", TEXT, flags=re.MULTILINE)
     return dict(reversed(list(zip(["", *parts[1::2]], parts[::2], strict=True))))[table].splitlines()
 
 
@@ -85,7 +85,10 @@ def test_each_setting_is_explained_with_its_real_default(table: str, key: str, f
 
 def when_uncommented(table: str, key: str, value: object) -> object:
     """What the daemon makes of `value`."""
-    model = table_of(Settings.model_fields[table]) if table else Settings
+    model: type[BaseModel] | None = Settings
+    for part in filter(None, table.split(".")):
+        assert model is not None
+        model = table_of(model.model_fields[part])
     assert model is not None
     required = {
         name: field.examples[0] if field.examples else {"name": "k3s-master", "watts": 25}

@@ -42,6 +42,12 @@ NAS = '[nas]\nmount = "/mnt/nas"\nwatts = 18\n'
         (RACK + "[ups]\noutlet_off_delay = 60", "ups.outlet_off_delay:", "set 70 s or more"),
         (RACK.replace("watts = 25", "watts = 25\npoweroff_expected = 170"), "ups.outlet_off_delay:", "200 s"),
         (RACK.replace("7\n[[", "7\npoweroff_limit = 5\n[["), "pi4-a:", "poweroff_limit"),
+        (
+            RACK
+            + 'drain_limit = 60\n[[kubernetes.tiers]]\nname = "a"\n[[kubernetes.tiers]]\nname = "b"\nlabels = ["b"]',
+            "kubernetes.tiers:",
+            "set drain_limit to 68 s or more",
+        ),
         (RACK + NAS, "nas:", "set its host and poweroff_command"),
         (RACK + '[mqtt]\nhost = "broker"', "mqtt.tls:", "set tls = true"),
         (RACK + BROKER + 'username = "u"', "mqtt.username:", "set password_file"),

@@ -22,6 +22,14 @@ class CommandError(RackError):
     """The machine was reached and let us in, and the command failed there."""
 
 
+class ServerBusyError(RackError):
+    """The server has too much to do, and says for how long (s) it wants to be left alone."""
+
+    def __init__(self, message: str, retry_after_s: float) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
+
+
 @dataclass(frozen=True, slots=True)
 class Node:
     """A Kubernetes node, as far as a shutdown cares."""
@@ -34,16 +42,39 @@ class Node:
 
 @dataclass(frozen=True, slots=True)
 class Pod:
-    """A pod bound to a node."""
+    """A pod bound to a node.
+
+    `file_servers` are the addresses in its own NFS volumes, `claims` its PersistentVolumeClaims (`namespace/name`).
+    """
 
     namespace: str
     name: str
     uid: str
+    node: str = ""
     daemonset: bool = False
+    stateful_set: bool = False
     mirror: bool = False
     finished: bool = False
     terminating: bool = False
     grace_s: int = 30
+    priority_class: str = ""
+    labels: Mapping[str, str] = field(default_factory=dict, hash=False)
+    file_servers: tuple[str, ...] = ()
+    claims: tuple[str, ...] = ()
+
+    @property
+    def full_name(self) -> str:
+        """`namespace/name`, as people write it."""
+        return f"{self.namespace}/{self.name}"
+
+
+@dataclass(frozen=True, slots=True)
+class Workload:
+    """A `Deployment` or `StatefulSet`."""
+
+    kind: str
+    namespace: str
+    name: str
 
     @property
     def full_name(self) -> str:
@@ -57,10 +88,14 @@ class EvictionAnswer(enum.Enum):
     ACCEPTED = "accepted"
     GONE = "gone"
     """No such pod, or another one under its name."""
-    NOT_NOW = "not-now"
-    """429: a disruption budget, or the server itself, says to try again."""
-    NEVER = "never"
-    """Refused in a way that waiting does not mend (two budgets, a terminating namespace)."""
+    AGAIN = "again"
+    """Another change to the pod came in between."""
+    BUDGET = "budget"
+    """A disruption budget has none to give right now."""
+    TWO_BUDGETS = "two-budgets"
+    """More than one budget selects the pod, which no eviction gets past."""
+    NAMESPACE = "namespace"
+    """Its namespace is being deleted, and takes no eviction any more."""
 
 
 class Cluster(Protocol):
@@ -75,11 +110,15 @@ class Cluster(Protocol):
     async def uncordon(self, node: str) -> bool:
         """Make the node schedulable again if it carries our mark; `False`, and no change, if it does not."""
 
-    async def pods(self, node: str) -> Sequence[Pod]:
-        """The pods bound to the node."""
+    async def pods(self, node: str | None = None) -> Sequence[Pod]:
+        """The pods bound to the node, or to any node."""
 
-    async def evict(self, pod: Pod) -> EvictionAnswer:
-        """Ask for the pod's eviction (`policy/v1`, with its UID as a precondition)."""
+    async def evict(self, pod: Pod, grace_s: int | None = None) -> EvictionAnswer:
+        """Ask for the pod's eviction (`policy/v1`, with its UID as a precondition), with another grace than its own.
+
+        Raises:
+            ServerBusyError: it says nothing about the pod, and wants to be left alone for a while.
+        """
 
     async def delete(self, pod: Pod, grace_s: int) -> None:
         """Delete the pod, past any disruption budget; a pod that is gone already is no error."""
@@ -90,6 +129,18 @@ class Cluster(Protocol):
         What is bound to its node (DaemonSets, mirror pods), what ends by itself (Jobs) and pods that nobody replaces
         are not counted.
         """
+
+    async def scale_to_zero(self, workload: Workload) -> bool:
+        """Have it run no pods, and write down there how many it ran; `False`, and no change, if it ran none."""
+
+    async def scale_back(self, workload: Workload) -> bool:
+        """Have it run as many pods as we wrote down; `False`, and no change, if we did not or it is no more.
+
+        Where somebody else has scaled it meanwhile, that stays, and only what we wrote down goes.
+        """
+
+    async def file_servers(self) -> Mapping[str, str]:
+        """The address of the file server (NFS or SMB) behind each PersistentVolumeClaim (`namespace/name`) on one."""
 
     def rehearsed(self) -> Cluster:
         """The same cluster, asked the same, which answers as ever and changes nothing (a server-side dry run)."""

@@ -13,6 +13,9 @@ from upsd.domain.plan import WHOLE_CLUSTER, Plan, PlanPurpose, Step, StepKind
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
+FORCED_S = 3.0
+"""What a drain takes beside the grace when pods are deleted by force."""
+
 _WHOLE = {"rack", WHOLE_CLUSTER, "ups"}
 _LOOKS = {StepKind.CONFIRM_OFF, StepKind.LAST_LOOK}
 # To connect to a slow machine, log in and have a command accepted; to have two commands accepted at 1200 baud behind
@@ -242,7 +245,7 @@ def _cordon(cluster: ClusterShape, target: str, needs: tuple[str, ...]) -> Step:
 
 
 def _drain(cluster: ClusterShape, node: str, needs: tuple[str, ...]) -> Step:
-    forced_s, limit_s = cluster.delete_grace_s + 3.0, cluster.drain_limit_s
+    forced_s, limit_s = cluster.delete_grace_s + FORCED_S, cluster.drain_limit_s
     return _step(StepKind.DRAIN, node, needs, cluster.drain_s, forced_s, limit_s, inverse=StepKind.UNCORDON)
 
 

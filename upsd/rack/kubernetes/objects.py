@@ -5,10 +5,15 @@ lightkube's own models refuse an object that lacks any field which they know.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import msgspec
 from lightkube.core.resource import ApiInfo, GlobalResource, NamespacedResourceG, ResourceDef
 
 from upsd.domain.rack import Node, Pod
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 CORDON_MARK = "upsd.io/cordoned-by-outage"
 """Annotation on a node that we cordoned; its value is the outage."""
@@ -34,13 +39,14 @@ class Metadata(msgspec.Struct, frozen=True):
     uid: str
     resourceVersion: str  # noqa: N815 -- the API's name
     namespace: str = ""
+    labels: dict[str, str] = {}
     annotations: dict[str, str] = {}
     ownerReferences: list[Owner] = []  # noqa: N815
     deletionTimestamp: str | None = None  # noqa: N815
 
 
 class Condition(msgspec.Struct, frozen=True):
-    """One condition of a node."""
+    """One condition of a node or a pod."""
 
     type: str
     status: str
@@ -53,11 +59,39 @@ class State(msgspec.Struct, frozen=True):
     conditions: list[Condition] = []
 
 
+class NfsVolume(msgspec.Struct, frozen=True):
+    """An NFS export, as a pod or a PersistentVolume names it."""
+
+    server: str = ""
+
+
+class ClaimVolume(msgspec.Struct, frozen=True):
+    """A claim that a pod mounts."""
+
+    claimName: str = ""  # noqa: N815
+
+
+class EphemeralVolume(msgspec.Struct, frozen=True):
+    """A claim of the pod's own, named `<pod>-<volume>`."""
+
+
+class Volume(msgspec.Struct, frozen=True):
+    """One volume of a pod."""
+
+    name: str = ""
+    nfs: NfsVolume | None = None
+    persistentVolumeClaim: ClaimVolume | None = None  # noqa: N815
+    ephemeral: EphemeralVolume | None = None
+
+
 class Spec(msgspec.Struct, frozen=True):
     """What is read of a node's or pod's spec."""
 
     unschedulable: bool = False
+    nodeName: str = ""  # noqa: N815
     terminationGracePeriodSeconds: int = 30  # noqa: N815
+    priorityClassName: str = ""  # noqa: N815
+    volumes: list[Volume] = []
 
 
 class NodeResource(GlobalResource, msgspec.Struct, frozen=True):
@@ -105,14 +139,29 @@ def replaced_by(pod: PodResource) -> str | None:
 
 def pod_of(found: PodResource) -> Pod:
     """The pod, as far as a shutdown cares."""
-    metadata = found.metadata
+    metadata, spec = found.metadata, found.spec
+    kinds = {owner.kind for owner in metadata.ownerReferences if owner.controller}
     return Pod(
         namespace=metadata.namespace,
         name=metadata.name,
         uid=metadata.uid,
-        daemonset=any(owner.controller and owner.kind == "DaemonSet" for owner in metadata.ownerReferences),
+        node=spec.nodeName,
+        daemonset="DaemonSet" in kinds,
+        stateful_set="StatefulSet" in kinds,
         mirror=MIRROR_MARK in metadata.annotations,
         finished=found.status.phase in ("Succeeded", "Failed"),
         terminating=metadata.deletionTimestamp is not None,
-        grace_s=found.spec.terminationGracePeriodSeconds,
+        grace_s=spec.terminationGracePeriodSeconds,
+        priority_class=spec.priorityClassName,
+        labels=metadata.labels,
+        file_servers=tuple(volume.nfs.server for volume in spec.volumes if volume.nfs),
+        claims=tuple(f"{metadata.namespace}/{claim}" for claim in _claims_of(found)),
     )
+
+
+def _claims_of(found: PodResource) -> Iterator[str]:
+    for volume in found.spec.volumes:
+        if volume.persistentVolumeClaim:
+            yield volume.persistentVolumeClaim.claimName
+        elif volume.ephemeral is not None:
+            yield f"{found.metadata.name}-{volume.name}"

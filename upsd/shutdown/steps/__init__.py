@@ -10,9 +10,10 @@ from upsd.shutdown.floor import AMPLE
 from upsd.shutdown.steps.announce import Announce, RehearseAnnounce
 from upsd.shutdown.steps.confirm_off import ConfirmOff, RehearseConfirmOff
 from upsd.shutdown.steps.cordon import Cordon, RehearseCordon, Uncordon, WaitReady
-from upsd.shutdown.steps.drain import Drain, RehearseDrain
+from upsd.shutdown.steps.drain import Drain, NasUsers, RehearseDrain
 from upsd.shutdown.steps.host_poweroff import HostPoweroff, RehearseHostPoweroff
 from upsd.shutdown.steps.last_look import LastLook, RehearseLastLook
+from upsd.shutdown.steps.node_drain import DrainRules
 from upsd.shutdown.steps.outlet_cycle import OutletCycle, RehearseOutletCycle
 from upsd.shutdown.steps.poweroff import GoingOff, Poweroff, RehearsePoweroff, RemoteMachine
 from upsd.shutdown.steps.storage import Flush, RehearseUnmount, Unmount, WaitStorage
@@ -25,11 +26,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from upsd.domain.power import Event
-    from upsd.domain.rack import Cluster, LocalHost, Outlets, Storage
+    from upsd.domain.rack import Cluster, LocalHost, Outlets, Storage, Workload
     from upsd.shutdown.engine import Performer
     from upsd.shutdown.floor import BatteryLevel
 
-__all__ = ["GoingOff", "Rack", "RemoteMachine", "performers", "rehearsers"]
+__all__ = ["DrainRules", "GoingOff", "NasUsers", "Rack", "RemoteMachine", "performers", "rehearsers"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +38,8 @@ class Rack:
     """Everything that the steps act on; `None` for what this rack does not have.
 
     `battery` is what the battery gives at the moment, and what it must give before anything is started again.
-    `going_off` is what is known of machines that were asked to power off.
+    `scaled` are the workloads that are scaled to zero before a drain, and back after it.
+    `going_off` is what is known of machines that were asked to power off, `nas_users` what the drains leave on the NAS.
     """
 
     emit: Callable[[Event], None]
@@ -47,11 +49,13 @@ class Rack:
     local_host: LocalHost
     machines: Mapping[str, RemoteMachine]
     cluster: Cluster | None = None
-    delete_grace_s: int = 5
+    scaled: tuple[Workload, ...] = ()
+    drain: DrainRules = field(default_factory=DrainRules)
     storage: Storage | None = None
     battery: Callable[[], BatteryLevel] = lambda: AMPLE
     workloads: WorkloadMemory = field(default_factory=WorkloadMemory)
     going_off: GoingOff = field(default_factory=GoingOff)
+    nas_users: NasUsers = field(default_factory=NasUsers)
 
 
 def performers(rack: Rack) -> dict[StepKind, Performer]:
@@ -67,14 +71,14 @@ def performers(rack: Rack) -> dict[StepKind, Performer]:
         StepKind.WAIT_HOST: WaitHost(rack.machines, rack.going_off.asked),
     }
     if rack.cluster:
-        table[StepKind.CORDON] = Cordon(rack.cluster, rack.workloads)
-        table[StepKind.DRAIN] = Drain(rack.cluster, rack.delete_grace_s)
-        table[StepKind.UNCORDON] = Uncordon(rack.cluster)
+        table[StepKind.CORDON] = Cordon(rack.cluster, rack.workloads, rack.scaled)
+        table[StepKind.DRAIN] = Drain(rack.cluster, rack.drain, rack.nas_users)
+        table[StepKind.UNCORDON] = Uncordon(rack.cluster, rack.scaled)
         table[StepKind.WAIT_READY] = WaitReady(rack.cluster)
         table[StepKind.WORKLOADS] = AwaitWorkloads(rack.cluster, rack.workloads)
     if rack.storage:
         table[StepKind.UNMOUNT] = Unmount(rack.storage)
-        table[StepKind.FLUSH] = Flush(rack.storage)
+        table[StepKind.FLUSH] = Flush(rack.storage, rack.nas_users)
         table[StepKind.WAIT_STORAGE] = WaitStorage(rack.storage)
     return table
 
@@ -91,8 +95,8 @@ def rehearsers(rack: Rack) -> dict[StepKind, Performer]:
     }
     if rack.cluster:
         cluster = rack.cluster.rehearsed()
-        table[StepKind.CORDON] = RehearseCordon(cluster)
-        table[StepKind.DRAIN] = RehearseDrain(cluster, rack.delete_grace_s)
+        table[StepKind.CORDON] = RehearseCordon(cluster, rack.scaled)
+        table[StepKind.DRAIN] = RehearseDrain(cluster, rack.drain)
     if rack.storage:
         table[StepKind.UNMOUNT] = RehearseUnmount(rack.storage)
         table[StepKind.FLUSH] = Flush(rack.storage.rehearsed())

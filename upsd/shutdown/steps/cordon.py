@@ -2,7 +2,7 @@
 
 A step whose target is a node is about that one alone. In a shutdown every node is cordoned
 before the first pod is evicted, so that no pod moves to the next machine that is about to die: evicted pods stay
-Pending until we uncordon.
+Pending until we uncordon. What is to be scaled to zero is so then, and has its replicas again after the uncordon.
 """
 
 from __future__ import annotations
@@ -17,13 +17,14 @@ from upsd.domain.plan import WHOLE_CLUSTER, StepState
 from upsd.domain.rack import RackError
 from upsd.shutdown.engine import Outcome
 from upsd.shutdown.steps.persist import persist
+from upsd.shutdown.steps.scale import scale_to_zero
 from upsd.shutdown.workloads import to_text
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from upsd.domain.plan import Step
-    from upsd.domain.rack import Cluster, Node
+    from upsd.domain.rack import Cluster, Node, Workload
     from upsd.shutdown.engine import StepContext
     from upsd.shutdown.workloads import WorkloadMemory
 
@@ -37,6 +38,7 @@ class Cordon:
 
     cluster: Cluster
     memory: WorkloadMemory
+    scaled: Sequence[Workload] = ()
 
     async def __call__(self, step: Step, context: StepContext) -> Outcome:
         """Do the step."""
@@ -47,7 +49,21 @@ class Cordon:
         )
         kept = [node.name for node, cordoned in zip(nodes, ours, strict=True) if not cordoned]
         detail = f"{sum(ours)} nodes cordoned"
-        return Outcome(detail=f"{detail}; {', '.join(kept)} cordoned before us" if kept else detail)
+        detail += f"; {', '.join(kept)} cordoned before us" if kept else ""
+        scaled = await self._scale(context) if self.scaled and step.target == WHOLE_CLUSTER else []
+        return Outcome(detail="; ".join([detail, *scaled]))
+
+    async def _scale(self, context: StepContext) -> list[str]:
+        """Scale to zero what is to be, in no time that a later step must have; what came of it.
+
+        What can't be scaled holds up no outage: its pods are drained like all others.
+        """
+        try:
+            async with asyncio.timeout_at(context.force_at):
+                scaled, errors = await scale_to_zero(self.cluster, self.scaled)
+        except TimeoutError:
+            return ["no time to scale workloads to zero"]
+        return [f"{scaled} workloads scaled to zero", *errors]
 
     async def _count_workloads(self, context: StepContext) -> None:
         """Count them if that has not been done in this outage, and if there is a moment for it: one try, no more."""
@@ -62,15 +78,21 @@ class Cordon:
 
 @dataclass(frozen=True, slots=True)
 class Uncordon:
-    """Makes the nodes that we cordoned schedulable again."""
+    """Makes the nodes that we cordoned schedulable again, and then has run again what was scaled to zero."""
 
     cluster: Cluster
+    scaled: Sequence[Workload] = ()
 
     async def __call__(self, step: Step, context: StepContext) -> Outcome:
         """Do the step."""
         nodes = await _nodes(self.cluster, step, context)
         ours = await asyncio.gather(*(persist(context, partial(self.cluster.uncordon, node.name)) for node in nodes))
-        return Outcome(detail=f"{sum(ours)} nodes uncordoned")
+        back = [
+            await persist(context, partial(self.cluster.scale_back, workload))
+            for workload in (self.scaled if step.target == WHOLE_CLUSTER else ())
+        ]
+        detail = f"{sum(ours)} nodes uncordoned"
+        return Outcome(detail=f"{detail}; {sum(back)} workloads scaled back" if any(back) else detail)
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,12 +124,17 @@ class RehearseCordon:
     """Asks for every cordon as an outage would; the cluster is one that changes nothing."""
 
     cluster: Cluster
+    scaled: Sequence[Workload] = ()
 
     async def __call__(self, step: Step, context: StepContext) -> Outcome:  # noqa: ARG002
         """Do the step."""
         nodes = await self.cluster.nodes()
         ours = await asyncio.gather(*(self.cluster.cordon(node.name, context.outage) for node in nodes))
-        return Outcome(detail=f"{sum(ours)} of {len(nodes)} nodes could be cordoned")
+        detail = f"{sum(ours)} of {len(nodes)} nodes could be cordoned"
+        scaled, errors = await scale_to_zero(self.cluster, self.scaled)
+        if errors:
+            return Outcome(StepState.FAILED, "; ".join(errors))
+        return Outcome(detail=f"{detail}; {scaled} workloads could be scaled to zero" if self.scaled else detail)
 
 
 async def _nodes(cluster: Cluster, step: Step, context: StepContext) -> list[Node]:

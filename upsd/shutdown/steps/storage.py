@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from upsd.domain.plan import StepState
 from upsd.domain.rack import RackError
 from upsd.shutdown.engine import Outcome
+from upsd.shutdown.steps.drain import NasUsers
 from upsd.shutdown.steps.persist import persist
 
 if TYPE_CHECKING:
@@ -33,14 +34,18 @@ class Unmount:
 
 @dataclass(frozen=True, slots=True)
 class Flush:
-    """Has everything written to the disks of the NAS."""
+    """Has everything written to the disks of the NAS; names the pods that may not have written all that they had."""
 
     storage: Storage
+    users: NasUsers = field(default_factory=NasUsers)
 
     async def __call__(self, step: Step, context: StepContext) -> Outcome:  # noqa: ARG002
         """Do the step."""
         await persist(context, self.storage.flush, tries=_TRIES)
-        return Outcome(detail="flushed")
+        names = self.users.names
+        return Outcome(
+            detail=f"flushed, but still in use when its drain ended: {', '.join(names)}" if names else "flushed"
+        )
 
 
 @dataclass(frozen=True, slots=True)
