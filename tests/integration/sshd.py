@@ -53,15 +53,21 @@ class OpenSshServer:
         }
         (directory / "sshd_config").write_text("".join(f"{key} {value}\n" for key, value in settings.items()))
 
-    def tie_key_to(self, command: str) -> None:
-        """Let the key run this command and no other, whatever is asked for, as people do it."""
+    def tie_key_to(self, command: str, *, marked: bool = False) -> None:
+        """Let the key run this command and no other, whatever is asked for; `marked` as the helper of a worker."""
+        mark = 'permitlisten="1",' if marked else ""
         path = self._directory / "authorized_keys"
-        path.write_text(f'restrict,command="{command}" {path.read_text()}')
+        path.write_text(f'restrict,{mark}command="{command}" {path.read_text()}')
 
     @property
     def known_hosts_line(self) -> str:
         """Its host key, as a line of a `known_hosts` file."""
         return f"[{HOST}]:{self.port} {self.host_key.export_public_key().decode().strip()}"
+
+    @property
+    def pid(self) -> int | None:
+        """The process that listens; its children serve the connections."""
+        return self._process.pid if self._process else None
 
     async def __aenter__(self) -> Self:
         """Start it and wait until it listens."""
