@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import subprocess
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,7 +15,7 @@ import pytest
 from tests.integration.worker import HELPER, SHELLS, Worker, nobody
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 STOPPED = ["systemctl stop k3s-agent", "systemctl stop k3s"]
 OFF = ["sync", "systemctl poweroff", "systemctl poweroff --force"]
@@ -27,10 +29,27 @@ def worker(request: pytest.FixtureRequest) -> Iterator[Worker]:
         yield Worker(Path(directory), request.param)
 
 
+@pytest.fixture
+def workers() -> Iterator[list[Worker]]:
+    """A worker with each shell, for what takes its time."""
+    with contextlib.ExitStack() as stack:
+        directories = [Path(stack.enter_context(tempfile.TemporaryDirectory())) for _ in SHELLS]
+        for directory in directories:
+            directory.chmod(0o755)
+        yield [Worker(directory, shell) for directory, shell in zip(directories, SHELLS, strict=True)]
+
+
+def at_once(workers: list[Worker], try_it: Callable[[Worker], None]) -> None:
+    """Try it with all of them at the same time."""
+    with ThreadPoolExecutor(len(workers)) as pool:
+        list(pool.map(try_it, workers))
+
+
 @pytest.mark.skipif(shutil.which("shellcheck") is None, reason="needs shellcheck")
 def test_shellcheck_finds_nothing_to_say() -> None:
     """Neither in what it does nor in what another shell than ours would do."""
-    checked = subprocess.run(["shellcheck", HELPER], capture_output=True, text=True, check=False)
+    scripts = [HELPER, HELPER.with_name("install.sh")]
+    checked = subprocess.run(["shellcheck", *scripts], capture_output=True, text=True, check=False)
     assert checked.stdout == ""
 
 
@@ -137,68 +156,84 @@ def test_without_systemd_the_machine_goes_off_too(worker: Worker) -> None:
     assert worker.power_off() == ["sync", "poweroff", "poweroff -f"]
 
 
-def test_a_k3s_that_does_not_stop_is_killed(worker: Worker) -> None:
+def test_a_k3s_that_does_not_stop_is_killed(workers: list[Worker]) -> None:
     """A hung one has its time, and no more."""
-    worker.configure(wait_s=0, force_s=0, k3s_s=1)
-    worker.stand_in("systemctl", '[ "$*" != "stop k3s" ] || exec sleep 5')
-    assert worker.power_off() == [*STOPPED, "systemctl kill --signal=KILL k3s", *OFF]
-    assert "k3s has not stopped within 1 s" in worker.log
+
+    def try_it(worker: Worker) -> None:
+        worker.configure(wait_s=0, force_s=0, k3s_s=1)
+        worker.stand_in("systemctl", '[ "$*" != "stop k3s" ] || exec sleep 5')
+        assert worker.power_off() == [*STOPPED, "systemctl kill --signal=KILL k3s", *OFF]
+        assert "k3s has not stopped within 1 s" in worker.log
+
+    at_once(workers, try_it)
 
 
-def test_containers_are_asked_to_end_and_killed_only_after_their_time(worker: Worker) -> None:
+def test_containers_are_asked_to_end_and_killed_only_after_their_time(workers: list[Worker]) -> None:
     """The first process of each is asked, as kubelet does it; its children are its own business."""
-    worker.configure(wait_s=0, force_s=0, containers_s=1)
-    heard = worker.root / "run" / "heard"
-    child = f"trap 'echo child >>{heard}' TERM; wait_a_while"
-    orderly = _process(f"trap 'echo orderly >>{heard}; exit' TERM; ({child}) & wait_a_while")
-    stubborn = _process("trap '' TERM; wait_a_while")
-    shim = _process("trap '' TERM; wait_a_while")
-    cgroups = "sys/fs/cgroup"
-    first = "\n".join(map(str, [orderly.pid, *_children(orderly.pid)]))
-    worker.put(f"{cgroups}/kubepods.slice/pod1/cri-1.scope/cgroup.procs", first)
-    worker.put(f"{cgroups}/kubepods.slice/pod2/cri-2.scope/cgroup.procs", str(stubborn.pid))
-    worker.put(f"{cgroups}/system.slice/k3s-agent.service/cgroup.procs", f"0\n1\n{shim.pid}")
-    worker.power_off()
-    assert [process.communicate(timeout=5) and process.returncode for process in (stubborn, shim, orderly)] == [
-        -9,
-        -9,
-        0,
-    ]
-    assert heard.read_text() == "orderly\n"
-    assert f"{stubborn.pid} " in worker.log.partition("has not ended in containers within 1 s: ")[2]
+
+    def try_it(worker: Worker) -> None:
+        worker.configure(wait_s=0, force_s=0, containers_s=1)
+        heard = worker.root / "run" / "heard"
+        child = f"trap 'echo child >>{heard}' TERM; wait_a_while"
+        orderly = _process(f"trap 'echo orderly >>{heard}; exit' TERM; ({child}) & wait_a_while")
+        stubborn = _process("trap '' TERM; wait_a_while")
+        shim = _process("trap '' TERM; wait_a_while")
+        cgroups = "sys/fs/cgroup"
+        first = "\n".join(map(str, [orderly.pid, *_children(orderly.pid)]))
+        worker.put(f"{cgroups}/kubepods.slice/pod1/cri-1.scope/cgroup.procs", first)
+        worker.put(f"{cgroups}/kubepods.slice/pod2/cri-2.scope/cgroup.procs", str(stubborn.pid))
+        worker.put(f"{cgroups}/system.slice/k3s-agent.service/cgroup.procs", f"0\n1\n{shim.pid}")
+        worker.power_off()
+        assert [process.communicate(timeout=5) and process.returncode for process in (stubborn, shim, orderly)] == [
+            -9,
+            -9,
+            0,
+        ]
+        assert heard.read_text() == "orderly\n"
+        assert f"{stubborn.pid} " in worker.log.partition("has not ended in containers within 1 s: ")[2]
+
+    at_once(workers, try_it)
 
 
-def test_network_file_systems_are_unmounted_and_a_hung_one_is_detached(worker: Worker) -> None:
+def test_network_file_systems_are_unmounted_and_a_hung_one_is_detached(workers: list[Worker]) -> None:
     """The innermost first; one whose server is dead holds nothing up, and one that is in use is the shutdown's."""
-    worker.configure(wait_s=0, force_s=0, unmount_s=2)
-    worker.put(
-        "proc/self/mounts",
-        "/dev/root / ext4 rw 0 0\n"
-        "nas:/a /mnt/a nfs4 rw 0 0\n"
-        r"//nas/b /mnt/with\040blank cifs rw 0 0" + "\n"
-        "nas:/c /mnt/busy nfs rw 0 0\n"
-        "tmpfs /run tmpfs rw 0 0\n"
-        "nas:/d /mnt/a/inner nfs4 rw 0 0",
-    )
-    worker.stand_in("umount", 'case $1 in /mnt/busy) exit 32 ;; "/mnt/with blank") exec sleep 5 ;; esac')
-    unmounts = [call for call in worker.power_off() if call.startswith("umount")]
-    assert unmounts == [
-        "umount /mnt/a/inner",
-        "umount /mnt/busy",
-        "umount /mnt/with blank",
-        "umount -l /mnt/with blank",
-        "umount -l /mnt/a",
-    ]
-    assert "/mnt/busy is busy: left to the shutdown" in worker.log
-    assert "/mnt/with blank hangs: detached" in worker.log
+
+    def try_it(worker: Worker) -> None:
+        worker.configure(wait_s=0, force_s=0, unmount_s=2)
+        worker.put(
+            "proc/self/mounts",
+            "/dev/root / ext4 rw 0 0\n"
+            "nas:/a /mnt/a nfs4 rw 0 0\n"
+            r"//nas/b /mnt/with\040blank cifs rw 0 0" + "\n"
+            "nas:/c /mnt/busy nfs rw 0 0\n"
+            "tmpfs /run tmpfs rw 0 0\n"
+            "nas:/d /mnt/a/inner nfs4 rw 0 0",
+        )
+        worker.stand_in("umount", 'case $1 in /mnt/busy) exit 32 ;; "/mnt/with blank") exec sleep 5 ;; esac')
+        unmounts = [call for call in worker.power_off() if call.startswith("umount")]
+        assert unmounts == [
+            "umount /mnt/a/inner",
+            "umount /mnt/busy",
+            "umount /mnt/with blank",
+            "umount -l /mnt/with blank",
+            "umount -l /mnt/a",
+        ]
+        assert "/mnt/busy is busy: left to the shutdown" in worker.log
+        assert "/mnt/with blank hangs: detached" in worker.log
+
+    at_once(workers, try_it)
 
 
-def test_a_disk_that_hangs_does_not_keep_the_machine_up(worker: Worker) -> None:
+def test_a_disk_that_hangs_does_not_keep_the_machine_up(workers: list[Worker]) -> None:
     """Writing out has its time, and the power-off comes after it."""
-    worker.configure(wait_s=0, force_s=0, sync_s=1)
-    worker.stand_in("sync", "exec sleep 5")
-    assert worker.power_off() == [*STOPPED, *OFF]
-    assert "writing out has not ended within 1 s" in worker.log
+
+    def try_it(worker: Worker) -> None:
+        worker.configure(wait_s=0, force_s=0, sync_s=1)
+        worker.stand_in("sync", "exec sleep 5")
+        assert worker.power_off() == [*STOPPED, *OFF]
+        assert "writing out has not ended within 1 s" in worker.log
+
+    at_once(workers, try_it)
 
 
 def test_a_run_directory_that_can_t_be_written_does_not_keep_the_machine_up(worker: Worker) -> None:
@@ -230,17 +265,21 @@ def test_it_is_called_off_before_k3s_is_stopped(worker: Worker) -> None:
     assert worker.power_off()[-1] == OFF[-1]
 
 
-def test_it_is_too_late_to_call_it_off_once_k3s_is_being_stopped(worker: Worker) -> None:
+def test_it_is_too_late_to_call_it_off_once_k3s_is_being_stopped(workers: list[Worker]) -> None:
     """It says so, and the power-off goes on."""
-    worker.stand_in("systemctl", '[ "$*" != "stop k3s-agent" ] || exec sleep 1')
-    worker.ask("poweroff")
-    worker.until(lambda: "systemctl stop k3s-agent" in worker.calls)
-    late = worker.ask("cancel")
-    assert (late.returncode, late.stderr) == (
-        1,
-        "upsd-worker: too late: the power-off is past its beginning (stopping)\n",
-    )
-    worker.until(lambda: OFF[-1] in worker.calls)
+
+    def try_it(worker: Worker) -> None:
+        worker.stand_in("systemctl", '[ "$*" != "stop k3s-agent" ] || exec sleep 1')
+        worker.ask("poweroff")
+        worker.until(lambda: "systemctl stop k3s-agent" in worker.calls)
+        late = worker.ask("cancel")
+        assert (late.returncode, late.stderr) == (
+            1,
+            "upsd-worker: too late: the power-off is past its beginning (stopping)\n",
+        )
+        worker.until(lambda: OFF[-1] in worker.calls)
+
+    at_once(workers, try_it)
 
 
 def test_nothing_to_call_off_is_no_error(worker: Worker) -> None:

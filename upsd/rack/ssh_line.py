@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import errno
 import ipaddress
+import os
 import socket
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -18,6 +19,7 @@ import asyncssh
 import structlog
 
 from upsd.domain.rack import PortAnswer, RackError
+from upsd.rack.own_link import dead_link
 from upsd.rack.ssh_identity import Trust
 
 if TYPE_CHECKING:
@@ -107,7 +109,7 @@ class SshLine:
         try:
             # So that a name server that hangs is not taken for a machine that is off.
             async with asyncio.timeout(_ANSWER_S):
-                await self._resolve()
+                address = await self._resolve()
         except TimeoutError:
             raise RackError(f"{self.label}: no address found for {self._host} within {_ANSWER_S:.0f} s") from None
         try:
@@ -116,21 +118,27 @@ class SshLine:
         except ConnectionRefusedError:
             return PortAnswer.REFUSES
         except TimeoutError:
-            return PortAnswer.SILENT
+            return self._silence_of(address)
         except OSError as error:
             if isinstance(error, socket.gaierror) or error.errno == errno.ENETUNREACH:
                 raise self._unreachable(error) from error
-            return PortAnswer.SILENT
+            return self._silence_of(address)
         writer.transport.abort()
         return PortAnswer.ACCEPTS
 
-    async def _resolve(self) -> None:
+    def _silence_of(self, address: str) -> PortAnswer:
+        if device := dead_link(address):
+            raise RackError(f"{self.label}: nobody can tell: this machine's own link {device} is down")
+        return PortAnswer.SILENT
+
+    async def _resolve(self) -> str:
         if self._address or _is_address(self._host):
-            return
+            return self._address or self._host
         try:
-            await asyncio.get_running_loop().getaddrinfo(self._host, self._port, type=socket.SOCK_STREAM)
+            found = await asyncio.get_running_loop().getaddrinfo(self._host, self._port, type=socket.SOCK_STREAM)
         except OSError as error:
             raise self._unreachable(error) from error
+        return str(found[0][4][0])
 
     async def _keep(self) -> None:
         again_s = _AGAIN_S
@@ -199,7 +207,7 @@ class SshLine:
             return RackError(f"{self.label}: no address found for {self._host}: {error.strerror}")
         if isinstance(error, ConnectionRefusedError):
             return RackError(f"{self.label}: refuses connections: is it off, or its sshd not running?")
-        return RackError(f"{self.label}: cannot be reached: {error.strerror or error}")
+        return RackError(f"{self.label}: cannot be reached: {os.strerror(error.errno) if error.errno else error}")
 
     def _distrust(self, *, known: bool) -> str:
         file = self._identity.known_hosts_file
