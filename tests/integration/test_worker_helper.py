@@ -247,7 +247,7 @@ def test_to_ask_again_is_harmless(worker: Worker) -> None:
     """The daemon does so at half time; the second one changes nothing."""
     worker.configure(wait_s=30)
     assert worker.ask("poweroff").stdout == "upsd-worker: powering off\n"
-    worker.until(lambda: worker.status()["poweroff"] == "waiting")
+    assert worker.status()["poweroff"] == "waiting"
     assert "on its way already (waiting)" in worker.ask("poweroff").stdout
     assert sum(call.startswith("systemd-run") for call in worker.calls) == 1
     assert worker.ask("cancel").returncode == 0
@@ -257,12 +257,28 @@ def test_it_is_called_off_before_k3s_is_stopped(worker: Worker) -> None:
     """Nothing was done then, and it can be asked for anew."""
     worker.configure(wait_s=30)
     worker.ask("poweroff")
-    worker.until(lambda: worker.status()["poweroff"] == "waiting")
     assert "is called off" in worker.ask("cancel").stdout
     assert worker.status()["poweroff"] == "none"
     assert not [call for call in worker.calls if call.startswith("systemctl stop")]
     worker.configure(wait_s=0, force_s=0)
     assert worker.power_off()[-1] == OFF[-1]
+
+
+def test_a_power_off_that_does_not_begin_is_an_error(workers: list[Worker]) -> None:
+    """Whoever asked must not wait for a machine that will stay up."""
+
+    def try_it(worker: Worker) -> None:
+        worker.stand_in("systemd-run", "")
+        failed = worker.ask("poweroff")
+        assert (failed.returncode, failed.stderr) == (1, "upsd-worker: the power-off has not begun\n")
+
+    at_once(workers, try_it)
+
+
+def test_a_systemd_that_does_not_answer_is_done_without(worker: Worker) -> None:
+    """As when its bus has died."""
+    worker.stand_in("systemd-run", "exit 1")
+    assert worker.power_off() == [*STOPPED, *OFF]
 
 
 def test_it_is_too_late_to_call_it_off_once_k3s_is_being_stopped(workers: list[Worker]) -> None:

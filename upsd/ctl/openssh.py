@@ -21,6 +21,8 @@ _PROOF_S = 30.0
 # The one to pin first, if a machine has several.
 _HOST_KEY_TYPES = ("ssh-ed25519", "ecdsa-sha2-nistp256", "ssh-rsa")
 _KEY_OPTIONS = "key options:"
+# What `ssh -v` says besides complaints.
+_CHATTER = ("debug", "OpenSSH_", "Authenticated", "Transferred:", "Bytes per second:")
 
 
 class OpenSshError(Exception):
@@ -168,7 +170,7 @@ def prove(verb: str, host: str, port: int, user: str, key_file: Path, known_host
         )
     if done is None:
         raise OpenSshError(f"`{verb}` with the new key took longer than {_PROOF_S:.0f} s on {host}")
-    said = [line for line in done.stderr.splitlines() if not line.startswith(("debug", "OpenSSH_", "Authenticated"))]
+    said = [line for line in done.stderr.splitlines() if not line.startswith(_CHATTER)]
     if done.returncode:
         why = " ".join(said) or f"exit code {done.returncode}"
         raise OpenSshError(f"`{verb}` with the new key failed on {host}: {why}")
