@@ -55,4 +55,4 @@ blob=$(echo "$key_line" | sed 's/.* ssh-ed25519 \([^ ]*\).*/\1/')
     echo "$key_line"
 } >"$new/keys"
 put 0644 "$keys" <"$new/keys"
-did "node $(uname -n)"
+did "this is the node $(uname -n)"

@@ -71,8 +71,17 @@ class Enrolment:
         """Of the machine's host key."""
         return self.server.host_key.get_fingerprint()
 
-    async def upsctl(self, *words: str) -> tuple[int, str, str]:
-        """Run `upsctl enroll` for the machine; its exit code and what it says."""
+    async def upsctl(self, *words: str, typed: bytes = b"") -> tuple[int, str, str]:
+        """Run `upsctl enroll` for the machine, at a terminal if something is typed; its exit code and what it says."""
+        keyboard, terminal = os.openpty()
+        os.write(keyboard, typed)
+        try:
+            return await self._upsctl(*words, stdin=terminal if typed else asyncio.subprocess.DEVNULL)
+        finally:
+            os.close(terminal)
+            os.close(keyboard)
+
+    async def _upsctl(self, *words: str, stdin: int) -> tuple[int, str, str]:
         settings = self.directory / "upsd.toml"
         settings.write_text(
             f'[master]\nname = "m"\nwatts = 1\n[ssh]\nkey_file = "{self.key_file}"\n'
@@ -81,7 +90,7 @@ class Enrolment:
         place = [HOST, "--port", str(self.server.port), "--config", str(settings)]
         process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "upsd.ctl.main", "enroll", *place, "--identity", str(self.administrator), *words),
-            stdin=asyncio.subprocess.DEVNULL,
+            stdin=stdin,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
         )
@@ -118,10 +127,10 @@ async def test_a_worker_is_enrolled_and_proven_once_and_again(enrolment: Enrolme
         f"{HOST} shows the host key {enrolment.fingerprint} (ssh-ed25519).",
         f"It is pinned in {enrolment.known_hosts}.",
         f"Logging in to {HOST} as root.",
-        "  made the user upsd",
-        "  wrote /usr/local/sbin/upsd-worker",
-        "  wrote /etc/sudoers.d/upsd",
-        "  wrote /var/lib/upsd/.ssh/authorized_keys",
+        "upsd: made the user upsd",
+        "upsd: wrote /usr/local/sbin/upsd-worker",
+        "upsd: wrote /etc/sudoers.d/upsd",
+        "upsd: wrote /var/lib/upsd/.ssh/authorized_keys",
     ]
     assert "Proven with the new key: upsd-worker: may power this machine off; k3s is " in said
     assert f'name = "{os.uname().nodename}"\nhost = "{HOST}"\nwatts = 7\nport = {enrolment.server.port}\n' in said
@@ -182,6 +191,18 @@ async def test_nobody_is_trusted_unasked(enrolment: Enrolment) -> None:
     assert status == 1
     assert "nobody can be asked here: say --fingerprint SHA256:..., or --yes" in complained
     assert not enrolment.known_hosts.exists()
+
+
+async def test_a_person_is_asked(enrolment: Enrolment) -> None:
+    """Whatever is not a yes trusts nobody."""
+    status, said, complained = await enrolment.upsctl(typed=b"\n")
+    assert status == 1
+    assert f"{enrolment.fingerprint} (ssh-ed25519)" in said
+    assert "nothing is trusted, and nothing was changed there" in complained
+    assert not enrolment.known_hosts.exists()
+    status, said, _ = await enrolment.upsctl(typed=b"y\n")
+    assert status == 0
+    assert "Proven with the new key" in said
 
 
 async def test_a_changed_host_key_is_never_replaced(enrolment: Enrolment) -> None:

@@ -24,7 +24,7 @@ _FILES = (Path(__file__).with_name("worker"), Path(__file__).parents[2] / "confi
 _HELPER = "/usr/local/sbin/upsd-worker"
 _MARK = "permitlisten"
 _SAID = "upsd: "
-_NODE = "node "
+_NODE = "this is the node "
 
 
 class Place(NamedTuple):
@@ -93,7 +93,6 @@ def _enroll(place: Place, settings: Settings, options: Namespace) -> None:
     lines = [line.removeprefix(_SAID) for line in said.splitlines() if line.startswith(_SAID)]
     done = [line for line in lines if not line.startswith(_NODE)]
     node = next((line.removeprefix(_NODE) for line in lines if line.startswith(_NODE)), place.host)
-    print("".join(f"  {line}\n" for line in done), end="")
     proof = openssh.prove("check", place.host, place.port, place.user, ssh.key_file, ssh.known_hosts_file)
     print(f"Proven with the new key: {proof.output}")
     if not (made or pinned or done):

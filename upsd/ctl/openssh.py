@@ -9,6 +9,7 @@ import hashlib
 import os
 import shutil
 import subprocess
+import sys
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
@@ -122,7 +123,7 @@ def pin(known_hosts: Path, key: HostKey) -> None:
 def run_as_administrator(
     script: str, host: str, port: int, user: str, known_hosts: Path, *, identity: str | None, terminal: bool
 ) -> str:
-    """Run a script as root over `ssh`, with whatever keys, agent or password the person has; its output.
+    """Run a script as root over `ssh`, with whatever keys, agent or password the person has; its output, also shown.
 
     Raises:
         OpenSshError: the login or the script failed; both have said why on the terminal.
@@ -131,14 +132,19 @@ def run_as_administrator(
     options = [*(["-t"] if terminal else []), *(["-i", identity] if identity else [])]
     options += [f"-oUserKnownHostsFile={known_hosts}", "-oStrictHostKeyChecking=yes", f"-oConnectTimeout={_LOGIN_S}"]
     arguments = [_program("ssh"), *options, "-p", str(port), "-l", user, "--", host, f"sh -c {_quoted(command)}"]
-    done = subprocess.run(arguments, stdout=subprocess.PIPE, text=True, check=False)
-    if done.returncode:
-        said = "".join(f"\n  {line}" for line in done.stdout.splitlines())
+    said = b""
+    with subprocess.Popen(arguments, stdout=subprocess.PIPE) as running:
+        # Shown as it comes: sudo may ask there for a password.
+        while running.stdout and (piece := os.read(running.stdout.fileno(), 4096)):
+            sys.stdout.buffer.write(piece)
+            sys.stdout.flush()
+            said += piece
+    if running.returncode:
         raise OpenSshError(
-            f"logging in to {host} as {user}, or the installation there, failed (exit code {done.returncode});"
-            f" try --as with another administrator, or paste what --print shows{said}"
+            f"logging in to {host} as {user}, or the installation there, failed (exit code {running.returncode});"
+            " try --as with another administrator, or paste what --print shows"
         )
-    return done.stdout.replace("\r", "")
+    return said.decode(errors="replace").replace("\r", "")
 
 
 def prove(verb: str, host: str, port: int, user: str, key_file: Path, known_hosts: Path) -> Proof:
