@@ -10,7 +10,9 @@ from upsd.domain.rack import Workload
 from upsd.publish.mqtt import MqttPublisher, tls_context
 from upsd.rack.host import ThisHost
 from upsd.rack.kubernetes import KubernetesCluster
-from upsd.rack.ssh import SshHost, SshIdentity
+from upsd.rack.ssh import SshHost
+from upsd.rack.ssh_identity import SshIdentity
+from upsd.rack.ssh_line import SshLine
 from upsd.rack.storage import MountedNas
 from upsd.rack.wake import WakeOnLan
 from upsd.shutdown.steps import DrainRules, Rack, RemoteMachine
@@ -24,7 +26,7 @@ from upsd.ups.serial_port import SerialTransport
 from upsd.ups.usb_port import UsbPort, UsbTransport, load_backend
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from upsd.domain.power import Event
     from upsd.domain.rack import Cluster, Outlets
@@ -91,6 +93,17 @@ def ssh_identity(settings: Settings) -> SshIdentity | None:
     return SshIdentity(settings.ssh.key_file, settings.ssh.known_hosts_file) if remote else None
 
 
+def ssh_hosts(settings: Settings, identity: SshIdentity | None) -> dict[str, SshHost]:
+    """Each machine that is reached over SSH, by name; nothing is connected yet."""
+    reached: list[WorkerSettings | NasSettings] = [*settings.workers, *([settings.nas] if settings.nas else [])]
+    timeout_s = settings.ssh.connect_timeout
+    return {
+        machine.name: SshHost(SshLine(machine.name, machine.host, machine.port, machine.user, identity, timeout_s))
+        for machine in reached
+        if machine.host and identity
+    }
+
+
 def cluster(settings: Settings) -> KubernetesCluster | None:
     """The Kubernetes API, if there is one."""
     kubernetes = settings.kubernetes
@@ -103,15 +116,14 @@ def rack(
     emit: Callable[[Event], None],
     outlets: Outlets,
     cluster: Cluster | None,
-    identity: SshIdentity | None,
+    hosts: Mapping[str, SshHost],
     battery: Callable[[], BatteryLevel],
 ) -> Rack:
     """Everything that the steps act on."""
 
     def machine(found: WorkerSettings | NasSettings, poweroff_command: str) -> RemoteMachine:
         waker = WakeOnLan(found.mac, settings.recovery.wake_address) if found.mac else None
-        host = _host(found, settings, identity)
-        return RemoteMachine(host, poweroff_command, waker, found.rehearse_command)
+        return RemoteMachine(hosts[found.name], poweroff_command, waker, found.rehearse_command)
 
     machines = {worker.name: machine(worker, worker.poweroff_command) for worker in settings.workers}
     nas = settings.nas
@@ -127,7 +139,7 @@ def rack(
         cluster=cluster,
         scaled=tuple(_workload(text) for text in settings.kubernetes.scale_to_zero) if settings.kubernetes else (),
         drain=_drain_rules(settings.kubernetes, nas) if settings.kubernetes else DrainRules(),
-        storage=_storage(nas, settings, identity) if nas else None,
+        storage=_storage(nas, hosts.get(nas.name)) if nas else None,
         battery=battery,
     )
 
@@ -176,29 +188,14 @@ def publisher(settings: Settings, board: StatusBoard) -> MqttPublisher | None:
     )
 
 
-def _storage(nas: NasSettings, settings: Settings, identity: SshIdentity | None) -> MountedNas:
+def _storage(nas: NasSettings, host: SshHost | None) -> MountedNas:
     return MountedNas(
         mount_point=nas.mount,
         timeout_s=nas.flush_limit,
         mount_command=nas.mount_command,
         unmount_command=nas.unmount_command,
         # A `sync` whose line is cut has perhaps not ended.
-        remote=_host(nas, settings, identity, cut_is_error=True) if nas.host else None,
+        remote=host.finishing() if host else None,
         remote_flush_command=nas.flush_command,
         forced_is_safe=nas.rehearse_command is not None,
-    )
-
-
-def _host(
-    machine: WorkerSettings | NasSettings,
-    settings: Settings,
-    identity: SshIdentity | None,
-    *,
-    cut_is_error: bool = False,
-) -> SshHost:
-    if machine.host is None or identity is None:
-        raise ValueError(f"{machine.name} is not reached over SSH")
-    timeout_s = settings.ssh.connect_timeout
-    return SshHost(
-        machine.name, machine.host, machine.port, machine.user, identity, timeout_s, cut_is_error=cut_is_error
     )

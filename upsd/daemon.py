@@ -34,6 +34,7 @@ from upsd.plan_acts import plan_acts
 from upsd.plan_document import plan_document
 from upsd.publish.mqtt import PublishError
 from upsd.rack.kubernetes import CORDON_MARK
+from upsd.rack.ssh_line import HeldLines
 from upsd.readiness import ReadinessKeeper
 from upsd.settings import EXIT_CONFIG, SettingsError, load_settings
 from upsd.settings_advice import advise
@@ -111,12 +112,14 @@ class Daemon:
         self._journal = FileJournal(settings.state_directory / "journal.jsonl", _date, spare)
         found = self._journal.take_up()
         lines = found.contents.lines
+        hosts = adapters.ssh_hosts(settings, self._identity)
+        self._lines = HeldLines({name: host.line for name, host in hosts.items()})
         rack = adapters.rack(
             settings,
             emit=self._surfaces.emit,
             outlets=UpsOutlets(self._operations, self._fitting_profile),
             cluster=self._cluster,
-            identity=self._identity,
+            hosts=hosts,
             battery=lambda: self._supervisor.battery_level(self._loop.time()),
         )
         self._readiness = ReadinessKeeper(
@@ -233,6 +236,7 @@ class Daemon:
             await self._conductor.close()
             if publishing:
                 publishing.cancel()
+            self._lines.follow(outage=False, off=())
             with contextlib.suppress(UpsError):
                 await self._driver.close()
         self._battery_keeper.close()
@@ -246,6 +250,7 @@ class Daemon:
             self._supervisor.test_result = test.outcome.value if test else None
             self._supervisor.identity = self._driver.identity
             self._supervisor.hear(reading)
+            self._hold_lines()
             self._surfaces.show_state()
 
     async def _tick(self) -> None:
@@ -258,12 +263,17 @@ class Daemon:
             now = self._loop.time()
             self._look()
             self._supervisor.tick(now, trouble=self._driver.trouble)
+            self._hold_lines()
             if self._supervisor.view.silent:
                 self._surfaces.show_state()
             # Fed from the loop that everything runs in: if that hangs, systemd starts us again.
             if watchdog_s is not None and now - fed_at >= watchdog_s:
                 self._notifier.watchdog()
                 fed_at = now
+
+    def _hold_lines(self) -> None:
+        view = self._supervisor.view
+        self._lines.follow(outage=view.lost_at is not None and view.confirmed, off=self._conductor.confirmed_off)
 
     def _look(self) -> None:
         """See what a person should mend, and whether we are ready."""

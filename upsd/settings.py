@@ -186,8 +186,8 @@ class WorkerSettings(Section):
     port: Port = 22
     user: Text = "upsd"
     watts: Watts = Field(examples=[7])
-    poweroff_command: Text = "sudo -n systemctl poweroff"
-    rehearse_command: Text | None = Field(default=None, examples=["sudo -n -l systemctl poweroff"])  # None: derived
+    poweroff_command: Text = "poweroff"  # to config/worker/upsd-worker
+    rehearse_command: Text | None = Field(default=None, examples=["check"])  # None: derived
     poweroff_expected: Duration = 20.0
     poweroff_limit: Duration = 120.0
     mac: MacAddress | None = Field(default=None, examples=["dc:a6:32:01:02:03"])  # None: it can't be woken

@@ -18,9 +18,11 @@ if TYPE_CHECKING:
 
     from hardware_sim.machines.machine import SimulatedMachine
 
-POWEROFF_COMMAND = "sudo -n systemctl poweroff"
-CHECK_COMMAND = "sudo -n -l systemctl poweroff"
-"""What sudo answers to with yes, if it would let us power the machine off."""
+POWEROFF_COMMAND = "poweroff"
+"""What config/worker/upsd-worker is told; a machine without it is told the next one."""
+_PLAIN_POWEROFF_COMMAND = "sudo -n systemctl poweroff"
+_CHECK_COMMANDS = ("check", "sudo -n -l systemctl poweroff")
+"""What is answered with yes, if we would be let power the machine off."""
 _HOST = "127.0.0.1"
 _ANSWER_S = 0.2
 """How long after a power-off was asked for sshd is stopped, which lets the answer through."""
@@ -53,8 +55,9 @@ class SimulatedSshServer:
         self.asked_to_power_off = 0
         self.commands_running = 0
         self._authorized_key = authorized_key
-        self._commands = {"true": _nothing, "sync": _nothing, POWEROFF_COMMAND: self._power_off}
-        self._commands |= {CHECK_COMMAND: _nothing, **(commands or {})}
+        self._commands = dict.fromkeys(("true", "sync", *_CHECK_COMMANDS), _nothing)
+        self._commands |= dict.fromkeys((POWEROFF_COMMAND, _PLAIN_POWEROFF_COMMAND), self._power_off)
+        self._commands |= commands or {}
         self._host_key = asyncssh.generate_private_key("ssh-ed25519")
         self._place: socket.socket | None = None
         self._accepting: asyncio.Task[None] | None = None

@@ -14,6 +14,7 @@ import asyncssh
 import pytest
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from types import TracebackType
 
 DEADLINE_S = 10.0
@@ -23,8 +24,23 @@ HOST = "127.0.0.1"
 class OpenSshServer:
     """A running sshd that takes one key for the user who runs the tests, and what it has logged."""
 
-    def __init__(self, directory: Path, authorized_key: asyncssh.SSHKey, host_key_type: str = "ssh-ed25519") -> None:
-        """Write its configuration into the directory, which must be its own."""
+    def __init__(
+        self,
+        directory: Path,
+        authorized_key: asyncssh.SSHKey,
+        host_key_type: str = "ssh-ed25519",
+        *,
+        host: str = HOST,
+        inside: Sequence[str] = (),
+        **more: str,
+    ) -> None:
+        """Write its configuration into the directory, which must be its own.
+
+        It listens on `host`, and is run by the command `inside`, if there is one, such as one that enters a namespace;
+        `more` of its settings take the place of ours.
+        """
+        self.host = host
+        self._inside = inside
         self.user = getpass.getuser()
         self.host_key = asyncssh.generate_private_key(host_key_type)
         self.log: list[str] = []
@@ -41,7 +57,7 @@ class OpenSshServer:
         host_key_file.touch(mode=0o600)
         host_key_file.write_bytes(self.host_key.export_private_key())
         settings = {
-            "ListenAddress": HOST,
+            "ListenAddress": host,
             "Port": self.port,
             "HostKey": host_key_file,
             "AuthorizedKeysFile": directory / "authorized_keys",
@@ -50,18 +66,25 @@ class OpenSshServer:
             "UsePAM": "no",
             "PermitRootLogin": "yes",
             "LogLevel": "VERBOSE",
+            **more,
         }
         (directory / "sshd_config").write_text("".join(f"{key} {value}\n" for key, value in settings.items()))
 
-    def tie_key_to(self, command: str) -> None:
-        """Let the key run this command and no other, whatever is asked for, as people do it."""
+    def tie_key_to(self, command: str, *, marked: bool = False) -> None:
+        """Let the key run this command and no other, whatever is asked for; `marked` as the helper of a worker."""
+        mark = 'permitlisten="1",' if marked else ""
         path = self._directory / "authorized_keys"
-        path.write_text(f'restrict,command="{command}" {path.read_text()}')
+        path.write_text(f'restrict,{mark}command="{command}" {path.read_text()}')
 
     @property
     def known_hosts_line(self) -> str:
         """Its host key, as a line of a `known_hosts` file."""
-        return f"[{HOST}]:{self.port} {self.host_key.export_public_key().decode().strip()}"
+        return f"[{self.host}]:{self.port} {self.host_key.export_public_key().decode().strip()}"
+
+    @property
+    def pid(self) -> int | None:
+        """The process that listens; its children serve the connections."""
+        return self._process.pid if self._process else None
 
     async def __aenter__(self) -> Self:
         """Start it and wait until it listens."""
@@ -69,7 +92,10 @@ class OpenSshServer:
         if program is None:
             pytest.fail("sshd is missing: apt-get install openssh-server")
         self._process = await asyncio.create_subprocess_exec(
-            program, "-D", "-e", "-f", str(self._directory / "sshd_config"), stderr=asyncio.subprocess.PIPE
+            *self._inside,
+            program,
+            *("-D", "-e", "-f", str(self._directory / "sshd_config")),
+            stderr=asyncio.subprocess.PIPE,
         )
         self._reading = asyncio.create_task(self._read())
         await self.logged("Server listening on")

@@ -26,7 +26,7 @@ LOGIN = ("upsd", "a good password")
 
 
 class SshdOfWorker:
-    """OpenSSH's sshd for a worker whose power-off command writes down that it ran and stops that sshd."""
+    """OpenSSH's sshd for a worker whose power-off command writes down that it ran and stops that sshd, line and all."""
 
     def __init__(self, directory: Path, machine: SimulatedMachine, key: asyncssh.SSHKey) -> None:
         directory.mkdir()
@@ -38,7 +38,7 @@ class SshdOfWorker:
         script.write_text(
             "#!/bin/sh\n"
             f'echo "$SSH_ORIGINAL_COMMAND" >> {shlex.quote(str(self._asked))}\n'
-            f'kill "$(cat {shlex.quote(str(self._process_id))})"\n'
+            f'kill "$(cat {shlex.quote(str(self._process_id))})" "$PPID"\n'
         )
         script.chmod(0o700)
         # Whatever the daemon asks for, the key is good for nothing but this script.
@@ -108,6 +108,9 @@ async def test_an_outage_shuts_the_rack_down_in_order_and_everybody_can_watch(tm
         assert (await played.upsctl("status"))[0] == 2
         await played.master_off()
         assert (await played.upsctl("status"))[0] == 3
+        for worker in workers.values():
+            logins = [line for line in worker.server.log if "Accepted publickey" in line]
+            assert len(logins) == 1, "the line was opened when the outage began, and is the one that was used"
         await until(lambda: played.subscriber.payloads("/availability")[-1] == "offline")
 
         assert [worker.asked for worker in workers.values()] == [["upsd-poweroff"]] * len(WORKERS)

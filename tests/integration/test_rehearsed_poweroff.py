@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,14 +21,19 @@ from hardware_sim.machines import (
     write_known_hosts,
 )
 from tests.integration.sshd import HOST, OpenSshServer
+from tests.integration.worker import Worker as HelperWorker
 from upsd.domain.rack import RackError
-from upsd.rack.ssh import SshHost, SshIdentity
+from upsd.domain.worker import parse_status
+from upsd.rack.ssh import SshHost
+from upsd.rack.ssh_identity import SshIdentity
+from upsd.rack.ssh_line import SshLine
 from upsd.shutdown.steps import RemoteMachine
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-HELPER = Path(__file__).parents[2] / "config" / "worker" / "upsd-forced"
+NAS_HELPER = Path(__file__).parents[2] / "config" / "nas" / "upsd-forced"
+PLAIN_POWEROFF = "sudo -n systemctl poweroff"
 SUDO = shutil.which("sudo")
 MAY_SUDO = (
     SUDO is not None and subprocess.run([SUDO, "-n", "-l", "true"], capture_output=True, check=False).returncode == 0
@@ -49,7 +55,7 @@ class Worker:
 
     def machine(self, poweroff_command: str, rehearse_command: str | None = None) -> RemoteMachine:
         """As the plan sees it."""
-        host = SshHost("pi3", HOST, self.server.port, self.server.user, self.identity, 5.0)
+        host = SshHost(SshLine("pi3", HOST, self.server.port, self.server.user, self.identity, 5.0))
         return RemoteMachine(host, poweroff_command, rehearse_command=rehearse_command)
 
 
@@ -84,7 +90,7 @@ async def test_a_missing_right_is_told_with_the_words_of_the_machine(worker: Wor
         f'#!/bin/sh\n[ "$2" = -l ] || touch {worker.trace}\necho "sudo: a password is required" >&2\nexit 1\n'
     )
     sudo.chmod(0o755)
-    with pytest.raises(RackError, match=r"may not power it off: .* a password is required; see config/worker/sudoers"):
+    with pytest.raises(RackError, match=r"may not power it off: .* a password is required; see the README"):
         await worker.machine(f"{sudo} -n systemctl poweroff").check_power_off()
     assert not worker.off
 
@@ -97,10 +103,11 @@ async def test_a_command_without_sudo_is_only_looked_for(worker: Worker) -> None
         await worker.machine("upsd-no-such-program now").check_power_off()
 
 
-async def test_a_forced_power_off_is_not_set_off_by_a_rehearsal(worker: Worker) -> None:
+@pytest.mark.parametrize("command", [POWEROFF_COMMAND, PLAIN_POWEROFF])
+async def test_a_forced_power_off_is_not_set_off_by_a_rehearsal(worker: Worker, command: str) -> None:
     """It would run whatever is asked for; a real outage still does."""
     worker.server.tie_key_to(f"touch {worker.trace}")
-    machine = worker.machine(POWEROFF_COMMAND)
+    machine = worker.machine(command)
     with pytest.raises(RackError, match=r"logged in; authorized_keys there has a forced command: nothing was run"):
         await machine.check_power_off()
     assert not worker.off
@@ -108,14 +115,37 @@ async def test_a_forced_power_off_is_not_set_off_by_a_rehearsal(worker: Worker) 
     assert worker.off
 
 
-async def test_our_forced_command_lets_the_check_through(worker: Worker, tmp_path: Path) -> None:
-    """The shipped helper, with a sudo that leaves a trace; anything else it refuses."""
+async def test_a_worker_without_its_helper_is_told_how_to_get_it(worker: Worker) -> None:
+    """The default command is one of the helper."""
+    with pytest.raises(RackError, match=r"`check` failed \(exit code 127\).*upsd-worker there\? See upsctl enroll"):
+        await worker.machine(POWEROFF_COMMAND).check_power_off()
+
+
+async def test_the_helper_of_a_worker_is_rehearsed_and_powers_off(worker: Worker) -> None:
+    """The shipped helper behind the real sshd, with the settings' defaults; anything else it refuses."""
+    with tempfile.TemporaryDirectory() as directory:
+        helper = HelperWorker(Path(directory), "dash")
+        worker.server.tie_key_to(helper.forced_command, marked=True)
+        machine = worker.machine(POWEROFF_COMMAND)
+        assert await machine.check_power_off() == "logged in, and `check` says yes"
+        assert not [call for call in helper.calls if "-l" not in call and not call.startswith("systemctl is-active")]
+        assert parse_status(await machine.host.run("status")).k3s == "inactive"
+        with pytest.raises(
+            RackError, match="upsd-worker: not allowed: reboot; only status, poweroff, cancel and check"
+        ):
+            await machine.host.run("reboot")
+        await machine.ask_to_power_off()
+        helper.until(lambda: "systemctl poweroff --force" in helper.calls)
+
+
+async def test_the_forced_command_of_a_nas_lets_the_check_through(worker: Worker, tmp_path: Path) -> None:
+    """The shipped one, with a sudo that leaves a trace; anything else it refuses."""
     sudo = tmp_path / "bin" / "sudo"
     sudo.parent.mkdir()
     sudo.write_text(f'#!/bin/sh\n[ "$2" = -l ] && echo "/usr/bin/systemctl poweroff" || touch {worker.trace}\n')
     sudo.chmod(0o755)
-    worker.server.tie_key_to(f"PATH={sudo.parent}:{os.defpath} {HELPER}")
-    machine = worker.machine(POWEROFF_COMMAND, "sudo -n -l systemctl poweroff")
+    worker.server.tie_key_to(f"PATH={sudo.parent}:{os.defpath} {NAS_HELPER}")
+    machine = worker.machine(PLAIN_POWEROFF, "sudo -n -l systemctl poweroff")
     await machine.check_power_off()
     assert not worker.off
     with pytest.raises(RackError, match="upsd-forced: not allowed here: reboot"):
@@ -132,7 +162,8 @@ async def test_the_simulated_machine_tells_of_a_forced_command_as_openssh_does(t
         server.forced = forced
         write_known_hosts(tmp_path / "known_hosts", [server])
         identity = SshIdentity(tmp_path / "ssh_key", tmp_path / "known_hosts")
-        remote = RemoteMachine(SshHost("pi3", HOST, server.port, "upsd", identity, 5.0), POWEROFF_COMMAND)
+        host = SshHost(SshLine("pi3", HOST, server.port, "upsd", identity, 5.0))
+        remote = RemoteMachine(host, POWEROFF_COMMAND)
         if forced:
             with pytest.raises(RackError, match="forced command"):
                 await remote.check_power_off()

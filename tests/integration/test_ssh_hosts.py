@@ -4,7 +4,6 @@ import asyncio
 import os
 import shutil
 import socket
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import asyncssh
@@ -18,9 +17,11 @@ from hardware_sim.machines import (
     write_client_key,
     write_known_hosts,
 )
+from tests.integration.ssh_clients import Client
 from tests.integration.sshd import DEADLINE_S, HOST, OpenSshServer
 from upsd.domain.rack import PortAnswer, RackError
-from upsd.rack.ssh import SshHost, SshIdentity
+from upsd.rack.ssh import SshHost
+from upsd.rack.ssh_line import SshLine
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
@@ -31,39 +32,10 @@ Server = OpenSshServer | SimulatedSshServer
 HANGING = "while sleep 0.1; do echo; done"
 
 
-@dataclass(frozen=True)
-class Client:
-    """Our side: a key and a file of known hosts."""
-
-    directory: Path
-    key: asyncssh.SSHKey
-
-    @property
-    def key_file(self) -> Path:
-        """Where our private key is."""
-        return self.directory / "ssh_key"
-
-    @property
-    def known_hosts_file(self) -> Path:
-        """Where the host keys are that we trust."""
-        return self.directory / "known_hosts"
-
-    def trust(self, *lines: str) -> None:
-        """Trust these host keys and no others."""
-        self.known_hosts_file.write_text("".join(f"{line}\n" for line in lines))
-
-    def identity(self) -> SshIdentity:
-        """What the daemon makes of both files."""
-        return SshIdentity(self.key_file, self.known_hosts_file)
-
-    def host(self, server: Server, *, connect_timeout_s: float = 5.0, cut_is_error: bool = False) -> SshHost:
-        """The server as the daemon sees it."""
-        user = server.user if isinstance(server, OpenSshServer) else "upsd"
-        return SshHost("pi3", HOST, server.port, user, self.identity(), connect_timeout_s, cut_is_error=cut_is_error)
-
-    def host_at(self, port: int, *, connect_timeout_s: float = 5.0) -> SshHost:
-        """Whatever is on that port, as the daemon sees it."""
-        return SshHost("pi3", HOST, port, "upsd", self.identity(), connect_timeout_s)
+def host_of(client: Client, server: Server, *, connect_timeout_s: float = 5.0, cut_is_error: bool = False) -> SshHost:
+    """The server as the daemon sees it."""
+    user = server.user if isinstance(server, OpenSshServer) else "upsd"
+    return client.host_at(server.port, user=user, connect_timeout_s=connect_timeout_s, cut_is_error=cut_is_error)
 
 
 @pytest.fixture
@@ -136,25 +108,25 @@ async def until(condition: Callable[[], bool]) -> None:
 
 async def test_a_command_runs_and_a_running_machine_answers(client: Client, server: Server) -> None:
     """The plain case: the command ends well, and the port is seen to be open."""
-    host = client.host(server)
+    host = host_of(client, server)
     assert await host.run("true") == ""
     assert await host.call_port() is PortAnswer.ACCEPTS
 
 
 async def test_the_output_of_a_command_comes_back(client: Client, openssh: OpenSshServer) -> None:
     """Standard output is the answer, even where it is not UTF-8."""
-    assert await client.host(openssh).run(r"printf 'mounted\n\377'") == "mounted\n�"
+    assert await host_of(client, openssh).run(r"printf 'mounted\n\377'") == "mounted\n�"
 
 
 async def test_a_command_finds_no_input_to_wait_for(client: Client, openssh: OpenSshServer) -> None:
     """A command that reads its input ends at once instead of holding up the shutdown."""
     async with asyncio.timeout(DEADLINE_S):
-        assert await client.host(openssh).run("cat") == ""
+        assert await host_of(client, openssh).run("cat") == ""
 
 
 async def test_a_failed_command_tells_its_exit_code_and_complaint(client: Client, server: Server) -> None:
     """Who reads the error learns which machine, which command, the code and the first line of the complaint."""
-    message = await failure(client.host(server).run("no-such-command"))
+    message = await failure(host_of(client, server).run("no-such-command"))
     assert f"pi3 ({HOST}:{server.port}): `no-such-command` failed (exit code 127): " in message
     assert "not found" in message
     assert "\n" not in message
@@ -166,7 +138,7 @@ async def test_a_refused_key_says_whose_authorized_keys_lack_it(server: Server, 
     other.mkdir()
     stranger = Client(other, write_client_key(other / "ssh_key"))
     stranger.trust(server.known_hosts_line)
-    message = await failure(stranger.host(server).run("true"))
+    message = await failure(host_of(stranger, server).run("true"))
     assert f"refused the key {stranger.key_file}" in message
     assert ".ssh/authorized_keys there" in message
 
@@ -175,7 +147,7 @@ async def test_a_changed_host_key_is_refused_and_says_where_to_replace_it(client
     """A machine with another key than the known one gets no command, and the person who reinstalled it a hint."""
     impostor = asyncssh.generate_private_key("ssh-ed25519").export_public_key().decode()
     client.trust(f"[{HOST}]:{server.port} {impostor}")
-    message = await failure(client.host(server).run("true"))
+    message = await failure(host_of(client, server).run("true"))
     assert f"host key changed; if that is right, replace its line in {client.known_hosts_file}" in message
 
 
@@ -183,37 +155,37 @@ async def test_a_host_key_of_another_type_counts_as_changed(client: Client, serv
     """A machine that has only other types of keys than we know does not end in talk of algorithms."""
     impostor = asyncssh.generate_private_key("ecdsa-sha2-nistp256").export_public_key().decode()
     client.trust(f"[{HOST}]:{server.port} {impostor}")
-    assert "host key changed" in await failure(client.host(server).run("true"))
+    assert "host key changed" in await failure(host_of(client, server).run("true"))
 
 
 async def test_an_unknown_host_is_refused_and_says_how_to_add_it(client: Client, server: Server) -> None:
     """A machine that nobody has vouched for gets no command."""
     client.trust()
-    message = await failure(client.host(server).run("true"))
+    message = await failure(host_of(client, server).run("true"))
     assert f"host key unknown: compare it with `ssh-keyscan -p {server.port} {HOST}`" in message
 
 
 async def test_a_line_that_is_cut_by_the_machine_going_off_is_no_error(client: Client, openssh: OpenSshServer) -> None:
     """A power-off takes its own connection down: that is what success looks like."""
-    assert await client.host(openssh).run("kill -9 $PPID") == ""
+    assert await host_of(client, openssh).run("kill -9 $PPID") == ""
 
 
 async def test_a_line_that_is_cut_is_an_error_where_the_command_must_have_finished(
     client: Client, openssh: OpenSshServer
 ) -> None:
     """A flush whose end nobody saw must not pass for done."""
-    message = await failure(client.host(openssh, cut_is_error=True).run("kill -9 $PPID"))
+    message = await failure(host_of(client, openssh, cut_is_error=True).run("kill -9 $PPID"))
     assert "the line was cut before" in message
 
 
 async def test_a_command_killed_by_a_signal_is_an_error(client: Client, openssh: OpenSshServer) -> None:
     """What was killed did not do its work."""
-    assert "(killed by SIGKILL)" in await failure(client.host(openssh).run("kill -9 $$"))
+    assert "(killed by SIGKILL)" in await failure(host_of(client, openssh).run("kill -9 $$"))
 
 
 async def test_a_closed_port_is_an_error_to_run_and_no_answer(client: Client, openssh: OpenSshServer) -> None:
     """A machine whose sshd is gone is told apart from one that is up."""
-    host = client.host(openssh)
+    host = host_of(client, openssh)
     await openssh.stop()
     assert "refuses connections" in await failure(host.run("true"))
     assert await host.call_port() is PortAnswer.REFUSES
@@ -236,21 +208,21 @@ async def test_a_simulated_machine_that_hangs_behaves_as_a_silent_port(
 ) -> None:
     """The simulated fault is the one that the previous tests are about."""
     simulated.hang = True
-    host = client.host(simulated, connect_timeout_s=0.2)
+    host = host_of(client, simulated, connect_timeout_s=0.2)
     assert "did not answer within 0.2 s" in await failure(host.run("true"))
     assert await host.call_port() is PortAnswer.ACCEPTS
 
 
 async def test_a_name_without_an_address_is_not_taken_for_off(client: Client) -> None:
     """That we can't find a machine does not mean that it is off."""
-    host = SshHost("pi3", "pi3.invalid", 22, "upsd", client.identity(), DEADLINE_S)
+    host = client.host_at(22, host="pi3.invalid", connect_timeout_s=DEADLINE_S)
     assert "no address found for pi3.invalid" in await failure(host.run("true"))
     assert "no address found for pi3.invalid" in await failure(host.call_port())
 
 
 async def test_cancelling_closes_the_connection_at_once(client: Client, openssh: OpenSshServer) -> None:
     """A command that hangs past its deadline leaves no line behind, here or there."""
-    running = asyncio.create_task(client.host(openssh).run(HANGING))
+    running = asyncio.create_task(host_of(client, openssh).run(HANGING))
     await openssh.logged("Starting session: command")
     running.cancel()
     async with asyncio.timeout(1.0):
@@ -264,7 +236,7 @@ async def test_the_callers_deadline_ends_a_hanging_command(client: Client, serve
     before = asyncio.all_tasks()
     with pytest.raises(TimeoutError):
         async with asyncio.timeout(0.3):
-            await client.host(server).run(HANGING)
+            await host_of(client, server).run(HANGING)
     await until(lambda: not asyncio.all_tasks() - before)
 
 
@@ -278,7 +250,7 @@ async def test_missing_files_are_warnings_at_start_and_errors_at_use(client: Cli
         f"cannot read {client.key_file} (No such file or directory):"
         f" make one with `ssh-keygen -t ed25519 -N '' -f {client.key_file}`"
     )
-    host = SshHost("pi3", HOST, silent_port, "upsd", identity, 0.2)
+    host = SshHost(SshLine("pi3", HOST, silent_port, "upsd", identity, 0.2))
     assert f"cannot read {client.key_file}" in await failure(host.run("true"))
     client.key_file.write_bytes(key)
     assert identity.warnings() == []
@@ -288,7 +260,7 @@ async def test_missing_files_are_warnings_at_start_and_errors_at_use(client: Cli
 async def test_known_hosts_are_read_again_when_they_have_changed(client: Client, server: Server) -> None:
     """A host key that is replaced in the file counts without a restart of the daemon."""
     client.trust()
-    host = client.host(server)
+    host = host_of(client, server)
     assert "host key unknown" in await failure(host.run("true"))
     client.trust(server.known_hosts_line)
     assert await host.run("true") == ""
@@ -296,7 +268,7 @@ async def test_known_hosts_are_read_again_when_they_have_changed(client: Client,
 
 async def test_files_that_vanish_during_an_outage_do_not_matter(client: Client, server: Server) -> None:
     """What was read at start stays good when the disk has gone away."""
-    host = client.host(server)
+    host = host_of(client, server)
     client.key_file.unlink()
     client.known_hosts_file.unlink()
     assert await host.run("true") == ""
@@ -313,7 +285,7 @@ async def test_a_simulated_machine_powers_off_and_its_port_closes(
     client: Client, simulated: SimulatedSshServer, machine: SimulatedMachine
 ) -> None:
     """The whole life: asked over SSH, port closed, off, power away without harm, and back with the power."""
-    host = client.host(simulated)
+    host = host_of(client, simulated)
     await host.run(POWEROFF_COMMAND)
     await until(lambda: machine.state is MachineState.OFF)
     assert await host.call_port() is PortAnswer.REFUSES
@@ -328,7 +300,7 @@ async def test_a_simulated_machine_without_power_is_unclean_and_silent(
     client: Client, simulated: SimulatedSshServer, machine: SimulatedMachine
 ) -> None:
     """Cutting the power of a running machine cuts its lines and is held against the plan."""
-    host = client.host(simulated)
+    host = host_of(client, simulated)
     running = asyncio.create_task(host.run(HANGING))
     await until(lambda: simulated.commands_running == 1)
     machine.power(False)  # noqa: FBT003
@@ -342,7 +314,7 @@ async def test_a_simulated_machine_can_refuse_the_key_or_ignore_the_power_off(
     client: Client, simulated: SimulatedSshServer, machine: SimulatedMachine
 ) -> None:
     """The faults that the simulated rack offers are seen by the real client."""
-    host = client.host(simulated)
+    host = host_of(client, simulated)
     simulated.ignore_poweroff = True
     await host.run(POWEROFF_COMMAND)
     assert simulated.asked_to_power_off == 1

@@ -15,7 +15,9 @@ from hardware_sim.machines import (
     write_known_hosts,
 )
 from upsd.domain.rack import PortAnswer, RackError
-from upsd.rack.ssh import SshHost, SshIdentity
+from upsd.rack.ssh import SshHost
+from upsd.rack.ssh_identity import SshIdentity
+from upsd.rack.ssh_line import SshLine
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -149,7 +151,7 @@ async def test_a_whole_machine_s_life_over_real_ssh_takes_no_real_time(
     async with SimulatedSshServer(machine, key) as server:
         write_known_hosts(tmp_path / "known_hosts", [server])
         identity = SshIdentity(tmp_path / "ssh_key", tmp_path / "known_hosts")
-        host = SshHost("pi3", "127.0.0.1", server.port, "upsd", identity, 5.0)
+        host = SshHost(SshLine("pi3", "127.0.0.1", server.port, "upsd", identity, 5.0))
         await host.run(POWEROFF_COMMAND)
         assert loop.time() == pytest.approx(0, abs=1.0)
         while await host.call_port() is PortAnswer.ACCEPTS:  # noqa: ASYNC110 - a port has no event

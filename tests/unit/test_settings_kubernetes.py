@@ -35,7 +35,7 @@ def rack(path: Path, text: str) -> Rack:
         emit=lambda _: None,
         outlets=MemoryOutlets([]),
         cluster=None,
-        identity=None,
+        hosts={},
         battery=lambda: AMPLE,
     )
 

@@ -71,7 +71,7 @@ def test_only_a_machine_with_a_mac_is_woken_and_by_way_of_its_network(tmp_path: 
         emit=lambda _: None,
         outlets=NoOutlets(),
         cluster=None,
-        identity=adapters.ssh_identity(found),
+        hosts=adapters.ssh_hosts(found, adapters.ssh_identity(found)),
         battery=lambda: AMPLE,
     )
     assert {name: machine.waker for name, machine in rack.machines.items()} == {

@@ -85,6 +85,10 @@ def _command(options: Namespace) -> int:
             from upsd.ctl.readiness import run as run_readiness  # noqa: PLC0415 - the others do without
 
             return run_readiness(options, _socket(options), _paint(options))
+        case "enroll":
+            from upsd.ctl.enroll import run as run_enroll  # noqa: PLC0415 - the others do without
+
+            return run_enroll(options)
         case "ups" if options.ups_command:
             from upsd.ctl.ups import run as run_ups  # noqa: PLC0415 - the others do without
 

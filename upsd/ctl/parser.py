@@ -70,6 +70,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_plan_acts(commands.add_parser, common)
     _add_outages(commands.add_parser, common)
     _add_readiness(commands.add_parser, common)
+    _add_enroll(commands.add_parser, common)
     _add_ups(commands.add_parser, common)
     _add_config(commands.add_parser, common)
     _described(
@@ -204,6 +205,39 @@ def _add_drill(add_parser: Callable[..., argparse.ArgumentParser], common: argpa
     drill.add_argument("worker", metavar="WORKER", help="its name in the settings")
     drill.add_argument("--yes", action="store_true", help="you mean it; without it you are told what would happen")
     _add_json(drill, "one JSON object with how each step went, at the end")
+
+
+def _add_enroll(add_parser: Callable[..., argparse.ArgumentParser], common: argparse.ArgumentParser) -> None:
+    enroll = _described(
+        add_parser,
+        "enroll",
+        common,
+        about="Have a worker take upsd's key for its power-off, and for nothing else: makes the key,"
+        "\npins the host key, installs the helper there and proves it. Can be repeated. Without upsd.",
+        examples=(
+            "sudo upsctl enroll 192.168.7.11 --as pi",
+            "sudo upsctl enroll pi4-a --fingerprint SHA256:...",
+            "sudo upsctl enroll pi4-a --print",
+        ),
+        exits=("0   enrolled, and proven", "1   it is not, with the reason", "78  the settings are not valid"),
+    )
+    enroll.add_argument("host", metavar="HOST", help="its address, or its name in the settings")
+    enroll.add_argument(
+        "--as",
+        metavar="USER",
+        dest="administrator",
+        default="root",
+        help="who logs in there to install it: root, or a user with sudo; with your own keys, agent or password"
+        " (else %(default)s)",
+    )
+    enroll.add_argument("--identity", metavar="FILE", help="that user's private key, if ssh does not find it")
+    enroll.add_argument("--user", metavar="USER", help="whom upsd logs in as (else of the settings, else upsd)")
+    enroll.add_argument("--port", metavar="PORT", type=int, help="of its sshd (else of the settings, else 22)")
+    trust = enroll.add_mutually_exclusive_group()
+    trust.add_argument("--fingerprint", metavar="SHA256:...", help="trust this host key without asking, and no other")
+    trust.add_argument("--yes", action="store_true", help="trust whatever host key it shows")
+    enroll.add_argument("--print", action="store_true", help="only show what to paste there and here")
+    enroll.add_argument("--config", metavar="PATH", default=DEFAULT_SETTINGS, help="the settings; else %(default)s")
 
 
 def _add_ups(add_parser: Callable[..., argparse.ArgumentParser], common: argparse.ArgumentParser) -> None:

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from upsd.shutdown.engine import StepContext
     from upsd.shutdown.records import Unfinished
 
+# What config/worker/upsd-worker knows.
+_HELPER_POWEROFF, _HELPER_CHECK = "poweroff", "check"
 _TRIES = 3
 _ANSWER_S = 10.0
 
@@ -55,7 +57,7 @@ class RemoteMachine:
                 else:
                     await self.host.run_unforced(check)
         except CommandError as error:
-            raise RackError(f"logged in, and may not power it off: {error}; see config/worker/sudoers") from error
+            raise RackError(f"logged in, and may not power it off: {error}; {_remedy(check)}") from error
         except TimeoutError:
             raise RackError(f"took the connection and did not answer within {_ANSWER_S:.0f} s") from None
         return f"logged in, and `{check}` says yes"
@@ -64,13 +66,22 @@ class RemoteMachine:
 def check_of(poweroff_command: str) -> str:
     """The command that finds out, and changes nothing, whether another one may be run.
 
-    `sudo -l COMMAND` fails if sudo would not let us. Without sudo in front, it is only looked for.
+    A worker's helper has one of its own. `sudo -l COMMAND` fails if sudo would not let us. Without sudo in front, it is
+    only looked for.
     """
+    if poweroff_command == _HELPER_POWEROFF:
+        return _HELPER_CHECK
     words = shlex.split(poweroff_command)
     if words[0].rpartition("/")[2] == "sudo" and "-n" in words and "-l" not in words:
         at = words.index("-n") + 1
         return shlex.join([*words[:at], "-l", *words[at:]])
     return shlex.join(["command", "-v", words[0]])
+
+
+def _remedy(check: str) -> str:
+    if check == _HELPER_CHECK:
+        return "is config/worker/upsd-worker there? See upsctl enroll --help"
+    return "see the README's installation, step 4"
 
 
 @dataclass(frozen=True, slots=True)
