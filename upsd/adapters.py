@@ -7,8 +7,10 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from upsd.publish.mqtt import MqttPublisher, tls_context
+from upsd.rack.datastore import UnitDatastore
 from upsd.rack.host import ThisHost
 from upsd.rack.kubernetes import KubernetesCluster
+from upsd.rack.nas import RemoteNas
 from upsd.rack.ssh import SshHost, SshIdentity
 from upsd.rack.storage import MountedNas
 from upsd.rack.wake import WakeOnLan
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
     from upsd.domain.power import Event
     from upsd.domain.rack import Cluster, Outlets
     from upsd.settings import NasSettings, Settings, UpsSettings, WorkerSettings
+    from upsd.settings_datastore import DatastoreSettings
     from upsd.shutdown.floor import BatteryLevel
     from upsd.status import StatusBoard
     from upsd.ups.profile import DeviceProfile
@@ -124,6 +127,7 @@ def rack(
         machines=machines,
         cluster=cluster,
         delete_grace_s=round(settings.kubernetes.delete_grace) if settings.kubernetes else 0,
+        datastore=_datastore(settings.datastore) if settings.datastore else None,
         storage=_storage(nas, settings, identity) if nas else None,
         battery=battery,
     )
@@ -149,15 +153,19 @@ def publisher(settings: Settings, board: StatusBoard) -> MqttPublisher | None:
     )
 
 
+def _datastore(datastore: DatastoreSettings) -> UnitDatastore:
+    return UnitDatastore(timeout_s=datastore.snapshot_limit, stop_unit=datastore.stop_unit)
+
+
 def _storage(nas: NasSettings, settings: Settings, identity: SshIdentity | None) -> MountedNas:
     return MountedNas(
         mount_point=nas.mount,
         timeout_s=nas.flush_limit,
+        host=nas.host,
         mount_command=nas.mount_command,
         unmount_command=nas.unmount_command,
         # A `sync` whose line is cut has perhaps not ended.
-        remote=_host(nas, settings, identity, cut_is_error=True) if nas.host else None,
-        remote_flush_command=nas.flush_command,
+        remote=RemoteNas(_host(nas, settings, identity, cut_is_error=True), nas.flush_command) if nas.host else None,
         forced_is_safe=nas.rehearse_command is not None,
     )
 

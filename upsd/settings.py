@@ -10,10 +10,11 @@ from datetime import date  # pydantic reads it
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, ValidationInfo, field_validator
+from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_core import InitErrorDetails, PydanticCustomError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
+from upsd.settings_datastore import DatastoreSettings
 from upsd.settings_problems import EXIT_CONFIG, SettingsError, problems_of
 from upsd.settings_source import collect, read_secret
 from upsd.settings_types import (
@@ -27,6 +28,7 @@ from upsd.settings_types import (
     Percent,
     Port,
     Positive,
+    Section,
     Share,
     Text,
     Topic,
@@ -65,12 +67,6 @@ __all__ = [
 ]
 
 _Value = TypeVar("_Value")
-
-
-class Section(BaseModel):
-    """One table of the file."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
 
 class UpsSettings(Section):
@@ -168,7 +164,7 @@ class MasterSettings(Section):
 
     name: MachineName = Field(examples=["k3s-master"])  # its Kubernetes node name
     watts: Watts = Field(examples=[25])
-    poweroff_command: Command = ["systemctl", "poweroff"]
+    poweroff_command: Command = Field(default=["systemctl", "poweroff"])
     poweroff_expected: Duration = 40.0
 
 
@@ -224,7 +220,7 @@ class NasSettings(Section):
     host: Host | None = Field(default=None, examples=["192.168.7.20"])  # None: not reached over SSH
     port: Port = 22
     user: Text = "upsd"
-    flush_command: Text = "sync"
+    flush_command: Text | None = Field(default=None, examples=["sync"])  # None: measured, by a script of ours
     poweroff_command: Text | None = Field(default=None, examples=["sudo -n systemctl poweroff"])  # None: left running
     rehearse_command: Text | None = Field(default=None, examples=["sudo -n -l systemctl poweroff"])  # None: derived
     poweroff_expected: Duration = 40.0
@@ -312,6 +308,7 @@ class Settings(BaseSettings):
     loads: tuple[LoadSettings, ...] = ()
     shedding: tuple[SheddingSettings, ...] = ()
     kubernetes: KubernetesSettings | None = None
+    datastore: DatastoreSettings | None = None
     mqtt: MqttSettings | None = None
     control: ControlSettings = ControlSettings()
     log: LogSettings = LogSettings()

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from hardware_sim.machines.machine import SimulatedMachine
 
 POWEROFF_COMMAND = "sudo -n systemctl poweroff"
+FLUSH_COMMAND = "sh -c '# upsd flush"
+"""The first line of upsd's own flush of a NAS."""
 CHECK_COMMAND = "sudo -n -l systemctl poweroff"
 """What sudo answers to with yes, if it would let us power the machine off."""
 _HOST = "127.0.0.1"
@@ -30,7 +32,8 @@ class SimulatedSshServer:
     """A real SSH server on a loopback port that stays the same, with a host key of its own.
 
     It takes one public key, for any user, and knows a few commands: the power-off, the check of the right to it,
-    `true`, and `sync`, or what `commands` has instead. When its machine leaves the running state the port closes and
+    `true`, and `sync`, or what `commands` has instead; of a command of several lines, the first one counts.
+    When its machine leaves the running state the port closes and
     lines are cut, as sshd is among the first that a shutdown stops.
 
     The faults can be switched at any time: `refuse_key`; `hang`, which accepts connections and never says a word;
@@ -42,7 +45,7 @@ class SimulatedSshServer:
         self,
         machine: SimulatedMachine,
         authorized_key: asyncssh.SSHKey,
-        commands: Mapping[str, Callable[[], Coroutine[None, None, None]]] | None = None,
+        commands: Mapping[str, Callable[[], Coroutine[None, None, str | None]]] | None = None,
     ) -> None:
         """Take the machine, whose key may log in, and what commands do besides the usual ones."""
         self.machine = machine
@@ -53,6 +56,7 @@ class SimulatedSshServer:
         self.asked_to_power_off = 0
         self.commands_running = 0
         self._authorized_key = authorized_key
+        self._commands: dict[str, Callable[[], Coroutine[None, None, str | None]]]
         self._commands = {"true": _nothing, "sync": _nothing, POWEROFF_COMMAND: self._power_off}
         self._commands |= {CHECK_COMMAND: _nothing, **(commands or {})}
         self._host_key = asyncssh.generate_private_key("ssh-ed25519")
@@ -137,7 +141,8 @@ class SimulatedSshServer:
         return key == self._authorized_key.convert_to_public() and not self.refuse_key
 
     async def _perform(self, process: asyncssh.SSHServerProcess[str]) -> None:
-        command = self._power_off if self.forced else self._commands.get(process.command or "")
+        first_line = (process.command or "").partition("\n")[0]
+        command = self._power_off if self.forced else self._commands.get(first_line)
         if command is None:
             process.stderr.write(f"sh: 1: {process.command}: not found\n")
             process.exit(127)
@@ -148,6 +153,7 @@ class SimulatedSshServer:
         try:
             await asyncio.wait({work, cut}, return_when=asyncio.FIRST_COMPLETED)
             if work.done():
+                process.stdout.write(work.result() or "")
                 process.exit(0)
         finally:
             self.commands_running -= 1

@@ -72,6 +72,7 @@ class Workbench:
                 cluster=self.rack.cluster,
                 delete_grace_s=DELETE_GRACE_S,
                 storage=self.rack.storage,
+                datastore=self.rack.datastore,
                 battery=lambda: self.level,
                 workloads=self.workloads,
                 going_off=self.going_off,

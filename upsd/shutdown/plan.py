@@ -13,6 +13,9 @@ from upsd.domain.plan import WHOLE_CLUSTER, Plan, PlanPurpose, Step, StepKind
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
+K3S = "k3s"
+"""The target of the steps about its server on the master."""
+
 _WHOLE = {"rack", WHOLE_CLUSTER, "ups"}
 _LOOKS = {StepKind.CONFIRM_OFF, StepKind.LAST_LOOK}
 # To connect to a slow machine, log in and have a command accepted; to have two commands accepted at 1200 baud behind
@@ -25,6 +28,10 @@ _CONFIRM_MINIMUM_S = 3.0
 # A machine that is silent is called for so long.
 _LAST_LOOK_S = 2.0
 _LAST_LOOK_LIMIT_S = 20.0
+_GIVE_UP_S = 2.0
+_STOP_S = 5.0
+_STOP_LIMIT_S = 30.0
+_START_LIMIT_S = 120.0
 _MOUNT_LIMIT_S = 600.0
 # A NAS that may still have to boot, and one that already answers.
 _MOUNT_S = 30.0
@@ -69,6 +76,15 @@ class StorageShape:
 
 
 @dataclass(frozen=True, slots=True)
+class DatastoreShape:
+    """How long a snapshot usually takes, and the most it gets (s); and whether the server is stopped after it."""
+
+    snapshot_s: float
+    limit_s: float
+    stops: bool
+
+
+@dataclass(frozen=True, slots=True)
 class RecoveryShape:
     """How long a machine usually takes to boot, and the most that each wait of the recovery gets (s)."""
 
@@ -89,6 +105,7 @@ class RackShape:
     outlet_off_delay_s: float
     """From the command to the UPS until it cuts the power."""
     recovery: RecoveryShape = field(default_factory=RecoveryShape)
+    datastore: DatastoreShape | None = None
 
 
 def shutdown_plan(rack: RackShape) -> Plan:
@@ -109,6 +126,9 @@ def shutdown_plan(rack: RackShape) -> Plan:
     quiet = tuple(f"confirm-off {worker.name}" for worker in rack.workers)
     quiet += (f"drain {master.name}",) if rack.cluster else ()
     last = quiet or ("announce",)
+    if rack.datastore:
+        steps += _datastore_steps(rack.datastore, last)
+        last = (steps[-1].id,)
     if rack.storage:
         steps += _storage_steps(rack.storage, last)
         last = (steps[-1].id,)
@@ -154,6 +174,9 @@ def undo_plan(plan: Plan, started: Collection[str], rack: RackShape, *, shed: Co
     steps: list[Step] = []
     if rack.storage and StepKind.WAIT_STORAGE in inverses:
         steps.append(_wait_storage(rack.storage.name, (), _MOUNT_S))
+    if rack.datastore and StepKind.START in inverses:
+        start = _step(StepKind.START, K3S, _ids(steps), _STOP_S, 1.0, _START_LIMIT_S, harmless=True)
+        steps.append(start)
     before = _ids(steps)
     if rack.cluster and StepKind.UNCORDON in inverses:
         steps.append(_uncordon(rack.cluster, WHOLE_CLUSTER, before))
@@ -266,6 +289,16 @@ def _outlet_cycle(rack: RackShape, after: tuple[str, ...]) -> Step:
     at_most_s = max(1.0, rack.outlet_off_delay_s - rack.master.poweroff_s)
     usual_s = min(_OUTLET_CYCLE_S, at_most_s)
     return _step(StepKind.OUTLET_CYCLE, "ups", after, usual_s, usual_s, min(_OUTLET_CYCLE_LIMIT_S, at_most_s))
+
+
+def _datastore_steps(datastore: DatastoreShape, needs: tuple[str, ...]) -> list[Step]:
+    # On the NAS perhaps, so before that is unmounted; and once nothing needs the API any more.
+    expected_s, limit_s = datastore.snapshot_s, datastore.limit_s
+    snapshot = _step(StepKind.SNAPSHOT, K3S, needs, expected_s, _GIVE_UP_S, limit_s, harmless=True)
+    if not datastore.stops:
+        return [snapshot]
+    stop = _step(StepKind.STOP, K3S, (snapshot.id,), _STOP_S, _GIVE_UP_S, _STOP_LIMIT_S, inverse=StepKind.START)
+    return [snapshot, stop]
 
 
 def _storage_steps(storage: StorageShape, needs: tuple[str, ...]) -> list[Step]:
