@@ -231,7 +231,7 @@ class Nas:
         return (NAS,)
 
     def _take_off(self, how: str) -> None:
-        self._world.before_act(how, NAS)
+        self._world.before_act("unmount", NAS)
         self.mounted = self.mount_due = False
         self._world.did(how)
 

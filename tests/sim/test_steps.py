@@ -312,6 +312,18 @@ async def test_a_mount_that_hangs_is_detached_once_force_is_due(bench: Workbench
     assert rack.did() == ["detach"]
 
 
+async def test_a_mount_is_tried_before_it_is_detached_however_little_time_there_is(
+    bench: Workbench, rack: MemoryRack
+) -> None:
+    """Where force is due from the beginning, half of the least time is for an unmount in order."""
+    assert (await bench.do(StepKind.UNMOUNT, "nas", limit_s=3, minimum_s=3)).state is StepState.DONE
+    rack.storage.faults.hang("unmount")
+    progress = await bench.do(StepKind.UNMOUNT, "nas", limit_s=3, minimum_s=3)
+    assert progress.state is StepState.FORCED
+    assert took_s(progress) == pytest.approx(1.5, abs=0.2)
+    assert rack.did() == ["unmount", "detach"]
+
+
 async def test_a_mount_that_is_busy_is_not_detached(bench: Workbench, rack: MemoryRack) -> None:
     """Its reason stands at once; somebody still writes, and would lose what he writes."""
     rack.storage.faults.fail("unmount", "target is busy")

@@ -28,7 +28,8 @@ _CONFIRM_MINIMUM_S = 3.0
 # A machine that is silent is called for so long.
 _LAST_LOOK_S = 2.0
 _LAST_LOOK_LIMIT_S = 20.0
-_GIVE_UP_S = 2.0
+# Half of it is for trying, and half for giving up: to detach what hangs, to end what takes too long.
+_TRY_S = 2.0
 _STOP_S = 5.0
 _STOP_LIMIT_S = 30.0
 _START_LIMIT_S = 120.0
@@ -294,16 +295,16 @@ def _outlet_cycle(rack: RackShape, after: tuple[str, ...]) -> Step:
 def _datastore_steps(datastore: DatastoreShape, needs: tuple[str, ...]) -> list[Step]:
     # On the NAS perhaps, so before that is unmounted; and once nothing needs the API any more.
     expected_s, limit_s = datastore.snapshot_s, datastore.limit_s
-    snapshot = _step(StepKind.SNAPSHOT, K3S, needs, expected_s, _GIVE_UP_S, limit_s, harmless=True)
+    snapshot = _step(StepKind.SNAPSHOT, K3S, needs, expected_s, _TRY_S, limit_s, harmless=True)
     if not datastore.stops:
         return [snapshot]
-    stop = _step(StepKind.STOP, K3S, (snapshot.id,), _STOP_S, _GIVE_UP_S, _STOP_LIMIT_S, inverse=StepKind.START)
+    stop = _step(StepKind.STOP, K3S, (snapshot.id,), _STOP_S, _STOP_S, _STOP_LIMIT_S, inverse=StepKind.START)
     return [snapshot, stop]
 
 
 def _storage_steps(storage: StorageShape, needs: tuple[str, ...]) -> list[Step]:
     expected_s, limit_s = storage.flush_s, storage.limit_s
-    unmount = _step(StepKind.UNMOUNT, storage.name, needs, expected_s, 2.0, limit_s, inverse=StepKind.WAIT_STORAGE)
+    unmount = _step(StepKind.UNMOUNT, storage.name, needs, expected_s, _TRY_S, limit_s, inverse=StepKind.WAIT_STORAGE)
     flush = _step(StepKind.FLUSH, storage.name, (unmount.id,), expected_s, 2.0, limit_s, harmless=True)
     return [unmount, flush, *(_host_off(storage.host, (flush.id,)) if storage.host else ())]
 

@@ -40,14 +40,17 @@ async def persist(
 async def unless_forced(context: StepContext, action: Coroutine[None, None, _Result]) -> _Result | None:
     """The action's result; `None` once the step must use force, and then the action is cancelled.
 
+    Where force is due from the beginning, the action still gets half of the step's minimum: it may need no more.
+
     Raises:
         RackError: as the action.
     """
     loop = asyncio.get_running_loop()
     running = asyncio.create_task(action, name="until force is due")
+    at_least_until = context.started_at + context.minimum_s / 2
     try:
-        while not running.done() and loop.time() < context.force_at:
-            await asyncio.wait({running}, timeout=min(_LOOK_S, context.force_at - loop.time()))
+        while not running.done() and (left_s := max(context.force_at, at_least_until) - loop.time()) > 0:
+            await asyncio.wait({running}, timeout=min(_LOOK_S, left_s))
         return running.result() if running.done() else None
     finally:
         running.cancel()
