@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from hardware_sim.memory_cluster import MemoryCluster
 from hardware_sim.memory_faults import Act, Faults, loop_time
 from upsd.domain.rack import Pod, PortAnswer, RackError
+from upsd.domain.storage import Flushed, WrittenOut
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -128,18 +129,28 @@ class MemoryStorage:
     faults: Faults = field(default_factory=Faults)
     mounted: bool = True
     flushed: bool = False
+    figures: Flushed = field(default_factory=lambda: Flushed(WrittenOut(421888, 102, 6.2)))
 
-    async def flush(self) -> None:
+    async def flush(self, within_s: float) -> Flushed:  # noqa: ARG002
         """Write everything out."""
         await self.faults.meet("flush")
         self.flushed = True
         self.acts.append(Act(loop_time(), "flush"))
+        return self.figures
 
-    async def unmount(self) -> None:
+    async def unmount(self) -> WrittenOut:
         """Unmount it."""
         await self.faults.meet("unmount")
         self.mounted = False
         self.acts.append(Act(loop_time(), "unmount"))
+        return WrittenOut(2048, 0, 0.1)
+
+    async def detach(self) -> tuple[str, ...]:
+        """Take it off, whoever hangs on it."""
+        await self.faults.meet("detach")
+        self.mounted = False
+        self.acts.append(Act(loop_time(), "detach"))
+        return ("/mnt/nas",)
 
     async def is_mounted(self) -> bool:
         """Whether it is mounted."""
@@ -159,6 +170,50 @@ class MemoryStorage:
         await self.faults.meet("mount")
         self.mounted = True
         self.acts.append(Act(loop_time(), "mount"))
+
+
+@dataclass(slots=True)
+class MemoryDatastore:
+    """A k3s server whose datastore can be copied, to a NAS that is mounted."""
+
+    acts: list[Act]
+    storage: MemoryStorage
+    faults: Faults = field(default_factory=Faults)
+    running: bool = True
+
+    async def snapshot(self, outage: str) -> str:
+        """Copy it."""
+        await self.faults.meet("snapshot")
+        if not self.storage.mounted:
+            raise RackError("there is no directory for it")
+        self.acts.append(Act(loop_time(), "snapshot"))
+        return f"k3s-{outage}.db is whole"
+
+    async def check_snapshot(self) -> str:
+        """Say that it could be copied."""
+        await self.faults.meet("check_snapshot")
+        return "a copy was made and removed"
+
+    async def give_up(self, outage: str) -> None:  # noqa: ARG002
+        """End the copying."""
+        await self.faults.meet("give_up")
+        self.acts.append(Act(loop_time(), "give up the snapshot"))
+
+    async def stop(self) -> None:
+        """Stop the server."""
+        await self.faults.meet("stop")
+        self.running = False
+        self.acts.append(Act(loop_time(), "stop k3s"))
+
+    async def start(self) -> None:
+        """Start it again."""
+        await self.faults.meet("start")
+        self.running = True
+        self.acts.append(Act(loop_time(), "start k3s"))
+
+    async def check_stop(self) -> None:
+        """Say that it could be stopped."""
+        await self.faults.meet("check_stop")
 
 
 @dataclass(slots=True)
@@ -208,6 +263,7 @@ class MemoryRack:
     storage: MemoryStorage
     outlets: MemoryOutlets
     local_host: MemoryLocalHost
+    datastore: MemoryDatastore
 
     def did(self) -> list[str]:
         """What the machines did, in order."""
@@ -233,4 +289,6 @@ def memory_rack(
         for number in range(pods):
             cluster.add_pod(node, Pod("web", f"{node}-{number}", uid=f"{node}-{number}"), controller=controller)
         cluster.add_pod(node, Pod("kube-system", f"proxy-{node}", uid=f"proxy-{node}", daemonset=True))
-    return MemoryRack(acts, cluster, hosts, MemoryStorage(acts), MemoryOutlets(acts), MemoryLocalHost(acts))
+    storage = MemoryStorage(acts)
+    datastore = MemoryDatastore(acts, storage)
+    return MemoryRack(acts, cluster, hosts, storage, MemoryOutlets(acts), MemoryLocalHost(acts), datastore)

@@ -22,6 +22,7 @@ from amqtt.broker import Broker
 from hardware_sim.kubernetes.api import SimulatedKubernetes
 from hardware_sim.kubernetes.rack import MASTER, WORKERS, reference_cluster
 from hardware_sim.machines import (
+    FLUSH_COMMAND,
     POWEROFF_COMMAND,
     MachineState,
     SimulatedMachine,
@@ -125,7 +126,8 @@ class SimulatedRack:
         self.kubernetes.write_kubeconfig(self.directory / "kubeconfig")
 
         key = write_client_key(self.directory / "ssh_key")
-        commands = {name: {"sync": self.nas.flush} if name == "nas" else {} for name in (*WORKERS, "nas")}
+        flush = {"sync": self.nas.flush, FLUSH_COMMAND: self.nas.measured_flush}
+        commands = {name: flush if name == "nas" else {} for name in (*WORKERS, "nas")}
         self.ssh = {
             name: await opening.enter_async_context(SimulatedSshServer(self.machines[name], key, commands[name]))
             for name in commands

@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING
 
 from upsd.domain.rack import Workload
 from upsd.publish.mqtt import MqttPublisher, tls_context
+from upsd.rack.datastore import UnitDatastore
 from upsd.rack.host import ThisHost
 from upsd.rack.kubernetes import KubernetesCluster
+from upsd.rack.nas import RemoteNas
 from upsd.rack.ssh import SshHost
 from upsd.rack.ssh_identity import SshIdentity
 from upsd.rack.ssh_line import SshLine
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
     from upsd.domain.power import Event
     from upsd.domain.rack import Cluster, Outlets
     from upsd.settings import KubernetesSettings, NasSettings, Settings, UpsSettings, WorkerSettings
+    from upsd.settings_datastore import DatastoreSettings
     from upsd.shutdown.floor import BatteryLevel
     from upsd.status import StatusBoard
     from upsd.ups.profile import DeviceProfile
@@ -139,6 +142,7 @@ def rack(
         cluster=cluster,
         scaled=tuple(_workload(text) for text in settings.kubernetes.scale_to_zero) if settings.kubernetes else (),
         drain=_drain_rules(settings.kubernetes, nas) if settings.kubernetes else DrainRules(),
+        datastore=_datastore(settings.datastore) if settings.datastore else None,
         storage=_storage(nas, hosts.get(nas.name)) if nas else None,
         battery=battery,
     )
@@ -188,14 +192,18 @@ def publisher(settings: Settings, board: StatusBoard) -> MqttPublisher | None:
     )
 
 
+def _datastore(datastore: DatastoreSettings) -> UnitDatastore:
+    return UnitDatastore(timeout_s=datastore.snapshot_limit, stop_unit=datastore.stop_unit)
+
+
 def _storage(nas: NasSettings, host: SshHost | None) -> MountedNas:
     return MountedNas(
         mount_point=nas.mount,
         timeout_s=nas.flush_limit,
+        host=nas.host,
         mount_command=nas.mount_command,
         unmount_command=nas.unmount_command,
         # A `sync` whose line is cut has perhaps not ended.
-        remote=host.finishing() if host else None,
-        remote_flush_command=nas.flush_command,
+        remote=RemoteNas(host.finishing(), nas.flush_command) if host else None,
         forced_is_safe=nas.rehearse_command is not None,
     )

@@ -14,6 +14,7 @@ from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_va
 from pydantic_core import InitErrorDetails, PydanticCustomError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
+from upsd.settings_datastore import DatastoreSettings
 from upsd.settings_kubernetes import KubernetesSettings
 from upsd.settings_problems import EXIT_CONFIG, SettingsError, problems_of
 from upsd.settings_source import collect, read_secret
@@ -152,7 +153,7 @@ class MasterSettings(Section):
 
     name: MachineName = Field(examples=["k3s-master"])  # its Kubernetes node name
     watts: Watts = Field(examples=[25])
-    poweroff_command: Command = ["systemctl", "poweroff"]  # noqa: RUF012 - pydantic copies it
+    poweroff_command: Command = Field(default=["systemctl", "poweroff"])
     poweroff_expected: Duration = 40.0
 
 
@@ -208,7 +209,7 @@ class NasSettings(Section):
     host: Host | None = Field(default=None, examples=["192.168.7.20"])  # None: not reached over SSH
     port: Port = 22
     user: Text = "upsd"
-    flush_command: Text = "sync"
+    flush_command: Text | None = Field(default=None, examples=["sync"])  # None: measured, by a script of ours
     poweroff_command: Text | None = Field(default=None, examples=["sudo -n systemctl poweroff"])  # None: left running
     rehearse_command: Text | None = Field(default=None, examples=["sudo -n -l systemctl poweroff"])  # None: derived
     poweroff_expected: Duration = 40.0
@@ -296,6 +297,7 @@ class Settings(BaseSettings):
     loads: tuple[LoadSettings, ...] = ()
     shedding: tuple[SheddingSettings, ...] = ()
     kubernetes: KubernetesSettings | None = None
+    datastore: DatastoreSettings | None = None
     mqtt: MqttSettings | None = None
     control: ControlSettings = ControlSettings()
     log: LogSettings = LogSettings()

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from upsd.domain.plan import StepKind
 from upsd.power import PowerRules
 from upsd.readiness import ReadinessRules
-from upsd.shutdown.plan import ClusterShape, HostShape, RackShape, RecoveryShape, StorageShape
+from upsd.shutdown.plan import ClusterShape, DatastoreShape, HostShape, RackShape, RecoveryShape, StorageShape
 from upsd.shutdown.shedding import ShedGroup
 from upsd.shutdown.trigger import TriggerRules
 from upsd.supervisor import SupervisorRules
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from upsd.domain.plan import Plan, Step
     from upsd.domain.power import UpsIdentity
     from upsd.settings import KubernetesSettings, NasSettings, Settings
+    from upsd.settings_datastore import DatastoreSettings
     from upsd.ups.profile import DeviceProfile
 
 # What the smallest UPS of the kind holds, until it says more.
@@ -40,6 +41,7 @@ def rack_shape(settings: Settings) -> RackShape:
         ),
         cluster=_cluster_shape(settings.kubernetes) if settings.kubernetes else None,
         storage=_storage_shape(settings.nas) if settings.nas else None,
+        datastore=_datastore_shape(settings.datastore) if settings.datastore else None,
         outlet_off_delay_s=settings.ups.outlet_off_delay,
         recovery=RecoveryShape(
             boot_s=settings.recovery.boot_expected,
@@ -118,7 +120,8 @@ def step_fingerprints(settings: Settings, plan: Plan) -> dict[str, str]:
     nas, ups = settings.nas, settings.ups
     if nas:
         machines[nas.name] = (nas.host, nas.port, nas.user, nas.poweroff_command, ssh)
-    mounted = nas and (nas.mount, nas.unmount_command)
+    mounted = nas and (nas.mount, nas.host, nas.unmount_command)
+    datastore = settings.datastore
     cluster = settings.kubernetes and settings.kubernetes.kubeconfig
     outlets = (ups.port, ups.serial, ups.model, ups.protocol, ups.ident, ups.outlet_off_delay, ups.outlet_restore_delay)
 
@@ -132,6 +135,10 @@ def step_fingerprints(settings: Settings, plan: Plan) -> dict[str, str]:
                 return cluster, settings.kubernetes and settings.kubernetes.scale_to_zero
             case StepKind.DRAIN:
                 return cluster
+            case StepKind.SNAPSHOT:
+                return datastore and (datastore.kind, datastore.path, datastore.directory)
+            case StepKind.STOP:
+                return datastore and datastore.stop_unit
             case StepKind.UNMOUNT:
                 return mounted
             case StepKind.FLUSH:
@@ -153,6 +160,11 @@ def _cluster_shape(kubernetes: KubernetesSettings) -> ClusterShape:
         delete_grace_s=kubernetes.delete_grace,
         ready_limit_s=kubernetes.ready_limit,
     )
+
+
+def _datastore_shape(datastore: DatastoreSettings) -> DatastoreShape:
+    stops = datastore.stop_unit is not None
+    return DatastoreShape(datastore.snapshot_expected, datastore.snapshot_limit, stops)
 
 
 def _storage_shape(nas: NasSettings) -> StorageShape:

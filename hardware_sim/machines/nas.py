@@ -60,6 +60,15 @@ class SimulatedNas:
         if len(self.machine.cuts) == cuts:
             self._write_out(acknowledged - lost)
 
+    async def measured_flush(self) -> str:
+        """The same by the script that upsd sends, with its figures; an acknowledged write is a KiB here."""
+        before = self.unflushed
+        await self.flush()
+        return (
+            f"upsd-flush 1\nbefore {before}\nafter {self.unflushed}\ncentiseconds {round(100 * self.flush_s)}\n"
+            "rest yes\nmdstat\nmd1 : active raid1 sdb2[1] sda2[0]\n      1953 blocks [2/2] [UU]\n"
+        )
+
     def _write_out(self, upto: int) -> None:
         if upto <= self.on_disk:
             return

@@ -23,6 +23,8 @@ POWEROFF_COMMAND = "poweroff"
 _PLAIN_POWEROFF_COMMAND = "sudo -n systemctl poweroff"
 _CHECK_COMMANDS = ("check", "sudo -n -l systemctl poweroff")
 """What is answered with yes, if we would be let power the machine off."""
+FLUSH_COMMAND = "sh -c '# upsd flush"
+"""The first line of upsd's own flush of a NAS."""
 _HOST = "127.0.0.1"
 _ANSWER_S = 0.2
 """How long after a power-off was asked for sshd is stopped, which lets the answer through."""
@@ -32,7 +34,8 @@ class SimulatedSshServer:
     """A real SSH server on a loopback port that stays the same, with a host key of its own.
 
     It takes one public key, for any user, and knows a few commands: the power-off, the check of the right to it,
-    `true`, and `sync`, or what `commands` has instead. When its machine leaves the running state the port closes and
+    `true`, and `sync`, or what `commands` has instead; of a command of several lines, the first one counts.
+    When its machine leaves the running state the port closes and
     lines are cut, as sshd is among the first that a shutdown stops.
 
     The faults can be switched at any time: `refuse_key`; `hang`, which accepts connections and never says a word;
@@ -44,7 +47,7 @@ class SimulatedSshServer:
         self,
         machine: SimulatedMachine,
         authorized_key: asyncssh.SSHKey,
-        commands: Mapping[str, Callable[[], Coroutine[None, None, None]]] | None = None,
+        commands: Mapping[str, Callable[[], Coroutine[None, None, str | None]]] | None = None,
     ) -> None:
         """Take the machine, whose key may log in, and what commands do besides the usual ones."""
         self.machine = machine
@@ -55,6 +58,7 @@ class SimulatedSshServer:
         self.asked_to_power_off = 0
         self.commands_running = 0
         self._authorized_key = authorized_key
+        self._commands: dict[str, Callable[[], Coroutine[None, None, str | None]]]
         self._commands = dict.fromkeys(("true", "sync", *_CHECK_COMMANDS), _nothing)
         self._commands |= dict.fromkeys((POWEROFF_COMMAND, _PLAIN_POWEROFF_COMMAND), self._power_off)
         self._commands |= commands or {}
@@ -140,7 +144,8 @@ class SimulatedSshServer:
         return key == self._authorized_key.convert_to_public() and not self.refuse_key
 
     async def _perform(self, process: asyncssh.SSHServerProcess[str]) -> None:
-        command = self._power_off if self.forced else self._commands.get(process.command or "")
+        first_line = (process.command or "").partition("\n")[0]
+        command = self._power_off if self.forced else self._commands.get(first_line)
         if command is None:
             process.stderr.write(f"sh: 1: {process.command}: not found\n")
             process.exit(127)
@@ -151,6 +156,7 @@ class SimulatedSshServer:
         try:
             await asyncio.wait({work, cut}, return_when=asyncio.FIRST_COMPLETED)
             if work.done():
+                process.stdout.write(work.result() or "")
                 process.exit(0)
         finally:
             self.commands_running -= 1

@@ -18,6 +18,7 @@ from hardware_sim.outages.scenario import MASTER, NAS
 from hardware_sim.ups.device import UpsDevice
 from hardware_sim.ups.outlets import OffCause
 from upsd.domain.rack import Node, Pod, RackError
+from upsd.domain.storage import Flushed, WrittenOut
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -209,19 +210,30 @@ class Nas:
         """The mount unit has found it."""
         self.mounted, self.flushed, self.mount_due = True, False, False
 
-    async def flush(self) -> None:
+    async def flush(self, within_s: float) -> Flushed:  # noqa: ARG002
         """Write everything out."""
         await self._reach("flush")
         self._world.before_act("flush", NAS)
         self.flushed = True
         self._world.did("flush")
+        return Flushed()
 
-    async def unmount(self) -> None:
+    async def unmount(self) -> WrittenOut:
         """Unmount it, which writes out what is cached on the master."""
         await self.faults.meet("unmount")
+        self._take_off("unmount")
+        return WrittenOut(0, 0, 0.0)
+
+    async def detach(self) -> tuple[str, ...]:
+        """Take it off, whoever hangs on it."""
+        await self.faults.meet("detach")
+        self._take_off("detach")
+        return (NAS,)
+
+    def _take_off(self, how: str) -> None:
         self._world.before_act("unmount", NAS)
         self.mounted = self.mount_due = False
-        self._world.did("unmount")
+        self._world.did(how)
 
     async def is_mounted(self) -> bool:
         """Whether it is mounted and answers."""

@@ -32,7 +32,7 @@ from upsd.shutdown.steps import RemoteMachine
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-NAS_HELPER = Path(__file__).parents[2] / "config" / "nas" / "upsd-forced"
+NAS_HELPER = Path(__file__).parents[2] / "config" / "nas" / "upsd-nas"
 PLAIN_POWEROFF = "sudo -n systemctl poweroff"
 SUDO = shutil.which("sudo")
 MAY_SUDO = (
@@ -139,16 +139,17 @@ async def test_the_helper_of_a_worker_is_rehearsed_and_powers_off(worker: Worker
 
 
 async def test_the_forced_command_of_a_nas_lets_the_check_through(worker: Worker, tmp_path: Path) -> None:
-    """The shipped one, with a sudo that leaves a trace; anything else it refuses."""
-    sudo = tmp_path / "bin" / "sudo"
-    sudo.parent.mkdir()
-    sudo.write_text(f'#!/bin/sh\n[ "$2" = -l ] && echo "/usr/bin/systemctl poweroff" || touch {worker.trace}\n')
-    sudo.chmod(0o755)
-    worker.server.tie_key_to(f"PATH={sudo.parent}:{os.defpath} {NAS_HELPER}")
-    machine = worker.machine(PLAIN_POWEROFF, "sudo -n -l systemctl poweroff")
+    """The shipped one, with a sudo and a power-off that leave a trace; anything else it refuses."""
+    off = f"touch {worker.trace}"
+    programs = {"sudo": f'[ "$2" = -l ] && echo /usr/sbin/poweroff || {off}', "poweroff": off}
+    for name, line in programs.items():
+        (tmp_path / name).write_text(f"#!/bin/sh\n{line}\n")
+        (tmp_path / name).chmod(0o755)
+    worker.server.tie_key_to(f"PATH={tmp_path}:{os.defpath} {NAS_HELPER}")
+    machine = worker.machine("poweroff", "check")
     await machine.check_power_off()
     assert not worker.off
-    with pytest.raises(RackError, match="upsd-forced: not allowed here: reboot"):
+    with pytest.raises(RackError, match="upsd-nas: not allowed here: reboot"):
         await machine.host.run("reboot")
     await machine.ask_to_power_off()
     assert worker.off

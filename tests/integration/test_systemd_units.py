@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from upsd.rack.storage import mount_unit
+from upsd.rack.datastore import UnitDatastore
+from upsd.rack.mounts import escaped, mount_unit
 from upsd.settings import Settings
 from upsd.ups.bridge import PRODUCT_ID, VENDOR_ID
 
@@ -41,6 +42,30 @@ def test_systemd_finds_no_fault_with_the_unit(unit: Path) -> None:
     """A misspelt directive is only a warning, so that not a word may be said."""
     result = run("systemd-analyze", "verify", "--man=no", unit)
     assert (result.returncode, result.stdout, result.stderr) == (0, "", "")
+
+
+@pytest.mark.parametrize(("name", "instance"), [("upsd-detach@", "mnt-nas"), ("upsd-snapshot@", "rehearsal")])
+def test_systemd_finds_no_fault_with_what_root_does_for_us(name: str, instance: str, tmp_path: Path) -> None:
+    """The templates, as the daemon names their instances."""
+    path = tmp_path / f"{name}{instance}.service"
+    text = (FILES / f"{name}.service").read_text(encoding="utf-8")
+    path.write_text(text.replace("/opt/upsd/venv/bin/python", sys.executable), encoding="utf-8")
+    result = run("systemd-analyze", "verify", "--man=no", path)
+    assert (result.returncode, result.stdout, result.stderr) == (0, "", "")
+
+
+def test_a_detachment_is_seen_by_everybody() -> None:
+    """Any setting that gives the unit a mount namespace of its own would leave the mount in that of all others."""
+    text = (FILES / "upsd-detach@.service").read_text(encoding="utf-8")
+    settings = re.findall(r"^(\w+)=", text.partition("[Service]")[2], flags=re.MULTILINE)
+    assert set(settings) == {"Type", "ExecStart", "TimeoutStartSec", "NoNewPrivileges", "CapabilityBoundingSet"}
+
+
+def test_the_snapshot_s_program_is_where_the_daemon_reads_its_result() -> None:
+    """Both know the path by themselves."""
+    text = (FILES / "upsd-snapshot@.service").read_text(encoding="utf-8")
+    assert "RuntimeDirectory=upsd-snapshot\n" in text
+    assert UnitDatastore(timeout_s=1.0).result.parent == Path("/run/upsd-snapshot")
 
 
 def test_the_unit_gives_little_away_if_the_daemon_is_broken_into(unit: Path) -> None:
@@ -122,9 +147,16 @@ def test_the_polkit_rule_names_each_right_that_a_power_off_needs() -> None:
         ("k3s.service", False),
         ("mnt-nas.mount.service", False),
         ("mnt-nas.mount\nk3s.service", False),
+        (f"upsd-detach@{escaped(Path('/mnt/my-nas'))}.service", True),
+        (f"upsd-detach@{escaped(Path('/'))}.service", False),
+        ("upsd-snapshot@20261126T151524Z-0a1b.service", True),
+        ("upsd-snapshot@rehearsal.service", True),
+        ("upsd-snapshot.service", False),
+        ("upsd.service", False),
+        (f"upsd-detach@{escaped(Path('/var/lib/rancher'))}.service", False),
     ],
 )
 def test_the_polkit_rule_covers_mounts_below_mnt_and_no_other_unit(unit_name: str, *, allowed: bool) -> None:
-    """The daemon can unmount the NAS, and can't stop k3s or the root file system."""
-    (pattern,) = re.findall(r"/(\^.*\$)/\.test\(action\.lookup\(\"unit\"\)\)", POLKIT)
-    assert (re.fullmatch(pattern, unit_name) is not None) is allowed
+    """The daemon can unmount or detach the NAS and have a snapshot taken; it can't stop k3s or the root file system."""
+    patterns = re.findall(r"/(\^.*\$)/\.test\(action\.lookup\(\"unit\"\)\)", POLKIT)
+    assert (re.fullmatch("|".join(patterns), unit_name) is not None) is allowed

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from hardware_sim.memory_rack import MASTER, MemoryRack
 from upsd.shutdown.conductor import Conductor
 from upsd.shutdown.floor import AMPLE, BatteryLevel
 from upsd.shutdown.journal import JournalError
-from upsd.shutdown.plan import ClusterShape, HostShape, RackShape, StorageShape
+from upsd.shutdown.plan import ClusterShape, DatastoreShape, HostShape, RackShape, StorageShape
 from upsd.shutdown.records import Unfinished, replay
 from upsd.shutdown.steps import Rack, RemoteMachine, performers, rehearsers
 from upsd.shutdown.workloads import WorkloadMemory
@@ -78,6 +78,7 @@ class Daemon:
     events: list[Event] = field(default_factory=list)
     learner: Learner | None = None
     level: BatteryLevel = AMPLE
+    datastore: DatastoreShape | None = None
     learn: Callable[[PlanPurpose, StepProgress], None] = lambda _purpose, _progress: None
     conductor: Conductor = field(init=False)
     _changed: asyncio.Event = field(default_factory=asyncio.Event)
@@ -97,13 +98,14 @@ class Daemon:
             },
             cluster=self.rack.cluster,
             storage=self.rack.storage,
+            datastore=self.rack.datastore,
             battery=lambda: self.level,
             workloads=WorkloadMemory(unfinished.workloads if unfinished else None),
         )
         if unfinished:
             parts.going_off.recall(unfinished)
         self.conductor = Conductor(
-            shape_of(self.rack),
+            replace(shape_of(self.rack), datastore=self.datastore),
             performers(parts),
             rehearsers(parts),
             journal=self.journal,

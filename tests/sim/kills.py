@@ -22,7 +22,7 @@ from upsd.power import PowerRules
 from upsd.shutdown.conductor import Conductor
 from upsd.shutdown.journal import FileJournal
 from upsd.shutdown.outages import file_outage
-from upsd.shutdown.plan import ClusterShape, HostShape, RackShape, StorageShape
+from upsd.shutdown.plan import ClusterShape, DatastoreShape, HostShape, RackShape, StorageShape
 from upsd.shutdown.records import gather, is_over, records_in, replay, replay_lost_at
 from upsd.shutdown.steps import Rack, RemoteMachine, performers
 from upsd.shutdown.trigger import TriggerRules
@@ -46,6 +46,7 @@ SHAPE = RackShape(
     cluster=ClusterShape(cordon_s=2, drain_s=10, drain_limit_s=60, delete_grace_s=5, ready_limit_s=300),
     storage=StorageShape(NAS, flush_s=2, limit_s=30, host=HostShape(NAS, 15, 60)),
     outlet_off_delay_s=120,
+    datastore=DatastoreShape(snapshot_s=3, limit_s=30, stops=True),
 )
 _BEGAN = datetime(2025, 11, 23, 18, tzinfo=UTC)
 _PATIENCE_S = 3600.0
@@ -257,6 +258,7 @@ def _rack(scene: Scene, life: _Life) -> Rack:
         machines={name: RemoteMachine(reached(host, name), "poweroff") for name, host in rack.hosts.items()},
         cluster=reached(rack.cluster, "cluster"),
         storage=reached(rack.storage, "storage"),
+        datastore=reached(rack.datastore, "datastore"),
     )
 
 

@@ -16,7 +16,7 @@ from hardware_sim.virtual_time import VirtualTimeLoop
 from upsd.power import PowerRules
 from upsd.shutdown.conductor import Conductor
 from upsd.shutdown.phase import Phase
-from upsd.shutdown.plan import ClusterShape, HostShape, RackShape, StorageShape
+from upsd.shutdown.plan import ClusterShape, DatastoreShape, HostShape, RackShape, StorageShape
 from upsd.shutdown.records import replay, replay_lost_at
 from upsd.shutdown.steps import Rack, RemoteMachine, performers, rehearsers
 from upsd.shutdown.trigger import TriggerRules
@@ -102,6 +102,7 @@ class Outage:
             cluster=ClusterShape(2.0, 20.0, 60.0, 5.0, 600.0),
             storage=StorageShape("nas", 5.0, 30.0, None),
             outlet_off_delay_s=90,
+            datastore=DatastoreShape(3.0, 30.0, stops=True),
         )
         parts = Rack(
             emit=self.events.append,
@@ -116,6 +117,7 @@ class Outage:
             },
             cluster=machines.cluster,
             storage=machines.storage,
+            datastore=machines.datastore,
             workloads=WorkloadMemory(self.unfinished.workloads if self.unfinished else None),
         )
         if self.unfinished and self.unfinished.boot_id == self.boot_id:

@@ -234,14 +234,14 @@ async def test_a_pod_on_the_nas_that_is_still_there_in_the_end_is_named(bench: W
     assert progress["pi4-a"].state is StepState.TIMED_OUT
     assert progress["pi4-a"].detail.endswith("; with volumes on the NAS: web/immich")
     flush = await bench.do(StepKind.FLUSH, "nas")
-    assert flush.detail == "flushed, but still in use when its drain ended: web/immich"
+    assert flush.detail.endswith("; still in use when its drain ended: web/immich")
 
 
 async def test_a_drain_that_ends_well_leaves_nobody_on_the_nas(bench: Workbench, rack: MemoryRack) -> None:
     """Then the flush has nothing to say of pods."""
     add_pod(rack, "jellyfin", file_servers=(NAS,))
     await bench.drain(*NODES)
-    assert (await bench.do(StepKind.FLUSH, "nas")).detail == "flushed"
+    assert "in use" not in (await bench.do(StepKind.FLUSH, "nas")).detail
 
 
 async def test_volumes_that_cannot_be_seen_keep_nobody_from_being_drained(

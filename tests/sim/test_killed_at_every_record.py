@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     Records = Mapping[str, Scalar]
 
-SHUTDOWN_RECORDS, ABORT_RECORDS, RECOVERY_RECORDS = 46, 19, 23
+SHUTDOWN_RECORDS, ABORT_RECORDS, RECOVERY_RECORDS = 50, 19, 23
 MAINS_GOES_AT, MAINS_BACK_AT = 2.0, 30.0
 ALL = {MASTER, *WORKERS}
 HOW = pytest.mark.parametrize("kill", list(Kill), ids=lambda kill: kill.value)
@@ -83,7 +83,8 @@ def assert_shut_down(scene: Scene) -> None:
     rack = scene.rack
     assert {name for name, host in rack.hosts.items() if host.off} == {*WORKERS, NAS}
     workers_off = max(rack.first(f"off {name}") for name in WORKERS)
-    order = [workers_off, *(rack.first(what) for what in ("unmount", "flush", f"off {NAS}", CYCLE, MASTER_OFF))]
+    then = ("snapshot", "stop k3s", "unmount", "flush", f"off {NAS}", CYCLE, MASTER_OFF)
+    order = [workers_off, *(rack.first(what) for what in then)]
     assert order == sorted(order)
     assert rack.cluster.cordoned() == ALL
     assert_nothing_repeated(scene)
@@ -106,7 +107,7 @@ def assert_nothing_repeated(scene: Scene) -> None:
     evicted = [what for what in did if what.startswith(("evict", "delete"))]
     assert len(evicted) == len(set(evicted))
     assert did.count(CYCLE) <= _begun(scene, CYCLE)
-    for once in ("unmount", "flush"):
+    for once in ("snapshot", "stop k3s", "unmount", "flush"):
         # Twice only if the daemon died between the deed and its record.
         assert did.count(once) <= 1 + (_begun(scene, once) > 1)
 
@@ -123,6 +124,7 @@ def assert_undone(scene: Scene) -> None:
     """The rack is as it was: nobody went off, nothing is cordoned, and the journal begins anew, with a report."""
     assert not any(what.startswith(("poweroff", "off", "cycle")) for what in scene.rack.did())
     assert scene.rack.cluster.cordoned() == set()
+    assert scene.rack.datastore.running
     assert scene.rack.storage.mounted
     assert not scene.journal_path.exists()
     (report,) = scene.reports()

@@ -16,6 +16,7 @@ from tests.sim.outages import WORKERS, Outage, living, rules
 from upsd.domain.plan import PlanPurpose, StepProgress, StepState
 from upsd.domain.power import Severity
 from upsd.shutdown.phase import Phase
+from upsd.shutdown.plan import DatastoreShape
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -50,6 +51,16 @@ async def test_a_rehearsal_harms_nothing(daemon: Daemon, rack: MemoryRack) -> No
     assert rack.storage.mounted
     assert rack.cluster.cordoned() == set()
     assert not daemon.conductor.committed
+
+
+async def test_a_snapshot_and_a_stop_are_rehearsed_without_either(rack: MemoryRack) -> None:
+    """What is made is not kept, and the server runs on."""
+    daemon = Daemon(rack, datastore=DatastoreShape(5.0, 60.0, stops=True))
+    found = await rehearsed(daemon)
+    assert found["snapshot k3s"].fields["detail"] == "a copy was made and removed"
+    assert found["stop k3s"].fields["state"] == "done"
+    assert rack.did() == ["flush"]
+    assert rack.datastore.running
 
 
 async def test_nobody_takes_a_rehearsal_for_an_outage(daemon: Daemon) -> None:

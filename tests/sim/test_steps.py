@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import pytest
 
@@ -12,6 +12,7 @@ from hardware_sim.memory_rack import MASTER, MemoryHost, MemoryRack
 from tests.sim.workbench import COMMAND, Workbench, took_s
 from upsd.domain.plan import StepKind, StepState
 from upsd.domain.rack import PortAnswer, RackError
+from upsd.domain.storage import Flushed, RaidArray, RaidState, WrittenOut
 from upsd.shutdown.steps import RemoteMachine
 
 # announce
@@ -245,9 +246,43 @@ async def test_a_machine_that_refuses_when_asked_again_is_still_waited_for(bench
 
 async def test_the_nas_is_unmounted_and_flushed(bench: Workbench, rack: MemoryRack) -> None:
     """First nothing here holds data for it, then it holds none in memory."""
-    assert (await bench.do(StepKind.UNMOUNT, "nas")).state is StepState.DONE
-    assert (await bench.do(StepKind.FLUSH, "nas")).state is StepState.DONE
+    unmount, flush = await bench.do(StepKind.UNMOUNT, "nas"), await bench.do(StepKind.FLUSH, "nas")
+    assert (unmount.state, flush.state) == (StepState.DONE, StepState.DONE)
     assert rack.did() == ["unmount", "flush"]
+    assert unmount.detail == "unmounted; here 2.0 MiB written in 0.1 s, 0.0 MiB left"
+    assert flush.detail == "412 MiB written in 6.2 s, 0.1 MiB left"
+    assert bench.events == []
+
+
+async def test_an_array_that_is_not_sound_is_told_and_not_waited_for(bench: Workbench, rack: MemoryRack) -> None:
+    """In the step's detail, and to everybody who listens."""
+    arrays = (RaidArray("md0", RaidState.CLEAN), RaidArray("md1", RaidState.REBUILDING, 43.1))
+    rack.storage.figures = replace(rack.storage.figures, raid=(*arrays, RaidArray("md2", RaidState.DEGRADED)))
+    flush = await bench.do(StepKind.FLUSH, "nas")
+    assert flush.state is StepState.DONE
+    assert flush.detail == "412 MiB written in 6.2 s, 0.1 MiB left; md1 rebuilding 43 %; md2 degraded"
+    assert took_s(flush) < 1
+    assert [(event.name, dict(event.fields)) for event in bench.events] == [
+        ("raid_unsound", {"machine": "nas", "array": "md1", "state": "rebuilding", "percent": 43.1}),
+        ("raid_unsound", {"machine": "nas", "array": "md2", "state": "degraded", "percent": None}),
+    ]
+
+
+async def test_a_flush_that_did_not_come_to_rest_has_failed_and_says_what_is_left(
+    bench: Workbench, rack: MemoryRack
+) -> None:
+    """It is no flush that anybody could count on."""
+    rack.storage.figures = Flushed(WrittenOut(421888, 81920, 57.0, at_rest=False))
+    flush = await bench.do(StepKind.FLUSH, "nas")
+    left = "332 MiB written in 57.0 s, and 80 MiB left that did not come to rest in that time"
+    assert (flush.state, flush.detail) == (StepState.FAILED, left)
+
+
+async def test_a_flush_without_figures_says_why(bench: Workbench, rack: MemoryRack) -> None:
+    """It is done all the same."""
+    rack.storage.figures = Flushed(remark="no figures: not allowed here")
+    flush = await bench.do(StepKind.FLUSH, "nas")
+    assert (flush.state, flush.detail) == (StepState.DONE, "flushed; no figures: not allowed here")
 
 
 @pytest.mark.parametrize("kind", [StepKind.UNMOUNT, StepKind.FLUSH])
@@ -261,11 +296,48 @@ async def test_a_nas_that_refuses_is_tried_twice(bench: Workbench, rack: MemoryR
 
 
 async def test_a_mount_that_hangs_ends_with_the_step(bench: Workbench, rack: MemoryRack) -> None:
-    """A dead NFS server hangs whoever touches it."""
-    rack.storage.faults.hang("unmount")
+    """A dead NFS server hangs whoever touches it; here, also whoever would detach it."""
+    rack.storage.faults.hang("*")
     progress = await bench.do(StepKind.UNMOUNT, "nas", limit_s=30)
     assert progress.state is StepState.TIMED_OUT
     assert took_s(progress) == pytest.approx(30, abs=0.5)
+
+
+async def test_a_mount_that_hangs_is_detached_once_force_is_due(bench: Workbench, rack: MemoryRack) -> None:
+    """Named, and in time for the step to end by its deadline."""
+    rack.storage.faults.hang("unmount")
+    progress = await bench.do(StepKind.UNMOUNT, "nas", limit_s=30, minimum_s=8)
+    assert (progress.state, progress.detail) == (StepState.FORCED, "hung, and was detached: /mnt/nas")
+    assert took_s(progress) == pytest.approx(22, abs=0.5)
+    assert rack.did() == ["detach"]
+
+
+async def test_a_mount_is_tried_before_it_is_detached_however_little_time_there_is(
+    bench: Workbench, rack: MemoryRack
+) -> None:
+    """Where force is due from the beginning, half of the least time is for an unmount in order."""
+    assert (await bench.do(StepKind.UNMOUNT, "nas", limit_s=3, minimum_s=3)).state is StepState.DONE
+    rack.storage.faults.hang("unmount")
+    progress = await bench.do(StepKind.UNMOUNT, "nas", limit_s=3, minimum_s=3)
+    assert progress.state is StepState.FORCED
+    assert took_s(progress) == pytest.approx(1.5, abs=0.2)
+    assert rack.did() == ["unmount", "detach"]
+
+
+async def test_a_mount_that_is_busy_is_not_detached(bench: Workbench, rack: MemoryRack) -> None:
+    """Its reason stands at once; somebody still writes, and would lose what he writes."""
+    rack.storage.faults.fail("unmount", "target is busy")
+    progress = await bench.do(StepKind.UNMOUNT, "nas", limit_s=30, minimum_s=8)
+    assert progress.state is StepState.FAILED
+    assert rack.did() == []
+
+
+async def test_a_hung_mount_that_can_t_be_detached_says_why(bench: Workbench, rack: MemoryRack) -> None:
+    """As where the unit is not installed."""
+    rack.storage.faults.hang("unmount")
+    rack.storage.faults.fail("detach", "install systemd/upsd-detach@.service")
+    progress = await bench.do(StepKind.UNMOUNT, "nas", limit_s=30)
+    assert (progress.state, progress.detail) == (StepState.FAILED, "install systemd/upsd-detach@.service")
 
 
 async def test_the_nas_is_mounted_as_soon_as_it_is_back(bench: Workbench, rack: MemoryRack) -> None:
@@ -284,6 +356,44 @@ async def test_a_mount_that_does_not_answer_is_waited_for(bench: Workbench, rack
     progress = await bench.do(StepKind.WAIT_STORAGE, "nas", limit_s=600)
     assert progress.state is StepState.DONE
     assert took_s(progress) >= 20
+
+
+# datastore
+
+
+async def test_a_snapshot_is_named_after_the_outage(bench: Workbench, rack: MemoryRack) -> None:
+    """And what there is now is told."""
+    progress = await bench.do(StepKind.SNAPSHOT, "k3s")
+    assert (progress.state, progress.detail) == (StepState.DONE, "k3s-o1.db is whole")
+    assert rack.did() == ["snapshot"]
+
+
+async def test_a_snapshot_that_takes_too_long_is_given_up(bench: Workbench, rack: MemoryRack) -> None:
+    """In time, so that it does not hold the NAS that comes after it."""
+    rack.datastore.faults.hang("snapshot")
+    progress = await bench.do(StepKind.SNAPSHOT, "k3s", limit_s=30, minimum_s=8)
+    assert (progress.state, progress.detail) == (StepState.FAILED, "was not over in time, and was given up")
+    assert took_s(progress) == pytest.approx(22, abs=0.5)
+    assert rack.did() == ["give up the snapshot"]
+
+
+async def test_a_snapshot_that_fails_is_tried_twice(bench: Workbench, rack: MemoryRack) -> None:
+    """Then the reason stands."""
+    rack.datastore.faults.fail("snapshot", "the disk is full")
+    progress = await bench.do(StepKind.SNAPSHOT, "k3s")
+    assert (progress.state, progress.detail) == (StepState.FAILED, "the disk is full")
+    rack.datastore.faults.fail("snapshot", "the disk is full", for_s=1)
+    assert (await bench.do(StepKind.SNAPSHOT, "k3s")).state is StepState.DONE
+
+
+async def test_the_server_is_stopped_and_started(bench: Workbench, rack: MemoryRack) -> None:
+    """The stop gives up after a second try; the start does not, since everything waits for it."""
+    assert (await bench.do(StepKind.STOP, "k3s")).detail == "stopped"
+    assert not rack.datastore.running
+    rack.datastore.faults.fail("*", "denied", for_s=20)
+    assert (await bench.do(StepKind.STOP, "k3s")).state is StepState.FAILED
+    started = await bench.do(StepKind.START, "k3s")
+    assert (started.state, rack.datastore.running) == (StepState.DONE, True)
 
 
 # outlets, this host

@@ -64,6 +64,7 @@ class Workbench:
             drain=DrainRules(DELETE_GRACE_S, tiers=self.tiers, nas=NAS),
             nas_users=self.nas_users,
             storage=self.rack.storage,
+            datastore=self.rack.datastore,
             battery=lambda: self.level,
             workloads=self.workloads,
             going_off=self.going_off,

@@ -71,7 +71,7 @@ def test_each_setting_is_explained_with_its_real_default(table: str, key: str, f
     position = next(i for i, line in enumerate(lines_of(table)) if re.match(rf"(# )?{key} = ", line))
     assert any(line.startswith("# ") and " = " not in line for line in lines_of(table)[:position])
     if field.is_required():
-        assert commented == (f"\n# [[{table}]]\n" in TEXT)
+        assert commented == (re.search(rf"^# \[+{table}\]+$", TEXT, flags=re.MULTILINE) is not None)
     elif (table, key) == ("mqtt", "port"):
         assert value == MqttSettings(host="h").port
         assert remark == f"default with TLS: {MqttSettings(host='h', tls=True).port}"

@@ -43,6 +43,7 @@ def test_a_machine_that_has_everything_is_told_nothing(tmp_path: Path) -> None:
         (MASTER + '[ups]\nport = "serial:/etc/hostname"', "/etc/hostname is no serial port"),
         (MASTER + '[control]\noperators = "nobodies"', "there is no group nobodies"),
         (MASTER + '[kubernetes]\nkubeconfig = "/none"', "there is no /none"),
+        (MASTER + '[datastore]\ndirectory = "/none"', "there is no /none; make it"),
         (
             MASTER + '[nas]\nhost = "192.0.2.2"\nmount = "/mnt"\nwatts = 9\n[ssh]\nkey_file = "/none"',
             "ssh.key_file: there",

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from upsd.domain.plan import Plan, PlanPurpose, Step, StepKind
 from upsd.shutdown.plan import (
     ClusterShape,
+    DatastoreShape,
     HostShape,
     RackShape,
     StorageShape,
@@ -32,14 +33,21 @@ RACK = RackShape(
     outlet_off_delay_s=180,
 )
 
+DATASTORE = DatastoreShape(snapshot_s=5, limit_s=60, stops=False)
+
 names = st.lists(st.sampled_from(["pi4-a", "pi4-b", "pi3", "bananapi"]), unique=True)
 shapes = st.builds(
-    lambda workers, cluster, storage: replace(
-        RACK, workers=tuple(HostShape(name, 20, 120) for name in workers), cluster=cluster, storage=storage
+    lambda workers, cluster, storage, datastore: replace(
+        RACK,
+        workers=tuple(HostShape(name, 20, 120) for name in workers),
+        cluster=cluster,
+        storage=storage,
+        datastore=datastore,
     ),
     names,
     st.sampled_from([None, CLUSTER]),
     st.sampled_from([None, NAS, replace(NAS, host=HostShape("nas", 40, 120))]),
+    st.sampled_from([None, DATASTORE, replace(DATASTORE, stops=True)]),
 )
 
 
@@ -129,6 +137,41 @@ def test_the_nas_goes_when_nobody_writes_to_it_any_more(shape: RackShape) -> Non
         over = before(plan, unmount.id)
         assert {f"confirm-off {worker.name}" for worker in shape.workers} <= over
         assert "drain k3s-master" in over or not shape.cluster
+
+
+@given(shapes)
+def test_the_datastore_is_copied_when_nothing_changes_it_and_before_its_place_may_go(shape: RackShape) -> None:
+    """After every drain and every worker; before the NAS is unmounted, on which it may be put."""
+    plan = shutdown_plan(shape)
+    assert len(of_kind(plan, StepKind.SNAPSHOT)) == (shape.datastore is not None)
+    for snapshot in of_kind(plan, StepKind.SNAPSHOT):
+        drains = {step.id for step in plan.steps if step.kind is StepKind.DRAIN}
+        assert drains | {f"confirm-off {worker.name}" for worker in shape.workers} <= before(plan, snapshot.id)
+        for unmount in of_kind(plan, StepKind.UNMOUNT):
+            assert snapshot.id in before(plan, unmount.id)
+
+
+@given(shapes)
+def test_nothing_needs_the_api_once_its_server_is_stopped(shape: RackShape) -> None:
+    """It is stopped only where the settings say so, after the snapshot."""
+    plan = shutdown_plan(shape)
+    stops = of_kind(plan, StepKind.STOP)
+    assert len(stops) == (shape.datastore is not None and shape.datastore.stops)
+    for stop in stops:
+        assert "snapshot k3s" in before(plan, stop.id)
+        needing = {StepKind.CORDON, StepKind.DRAIN, StepKind.SNAPSHOT}
+        assert not [step for step in plan.steps if step.kind in needing and stop.id in before(plan, step.id)]
+
+
+def test_a_server_that_was_stopped_is_started_again_before_anything_asks_its_api() -> None:
+    """Once its volumes are there; and only if it was stopped."""
+    shape = replace(RACK, workers=(), datastore=replace(DATASTORE, stops=True))
+    plan = shutdown_plan(shape)
+    assert point_of_no_return(plan) == "outlet-cycle"
+    undone = undo_plan(plan, {"cordon", "snapshot k3s", "stop k3s", "unmount nas"}, shape)
+    assert ids(undone) == ["wait-storage nas", "start k3s", "uncordon", "workloads"]
+    assert before(undone, "uncordon") == {"wait-storage nas", "start k3s"}
+    assert "start k3s" not in ids(undo_plan(plan, {"cordon", "snapshot k3s"}, shape))
 
 
 def test_a_shutdown_that_is_taken_up_goes_on_where_it_was() -> None:

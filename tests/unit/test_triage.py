@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from tests.unit.test_plan import CLUSTER, NAS, RACK
 from upsd.domain.plan import Plan, PlanPurpose, Step, StepKind
 from upsd.shutdown.budget import critical_path_s
-from upsd.shutdown.plan import HostShape, shutdown_plan
+from upsd.shutdown.plan import DatastoreShape, HostShape, shutdown_plan
 from upsd.shutdown.triage import LEFT_OUT_FIRST, left_out
 
 if TYPE_CHECKING:
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 SAVES_DATA = set(StepKind) - set(LEFT_OUT_FIRST)
 REFERENCE = shutdown_plan(replace(RACK, storage=replace(NAS, host=HostShape("nas", 40, 120))))
+COPIED = shutdown_plan(replace(RACK, datastore=DatastoreShape(snapshot_s=5, limit_s=60, stops=False)))
 FORCED_S = critical_path_s(REFERENCE, forced=True)
 
 durations = st.floats(0, 30)
@@ -48,6 +49,13 @@ def plans(draw: DrawFn) -> Plan:
             )
         )
     return Plan(PlanPurpose.SHUTDOWN, tuple(steps))
+
+
+def test_a_snapshot_is_among_the_first_to_be_left_out() -> None:
+    """The datastore itself is saved by an orderly end; its copy takes time from that."""
+    needed_s = critical_path_s(COPIED, forced=True)
+    assert chosen(COPIED, needed_s) == frozenset()
+    assert chosen(COPIED, needed_s - 1.0) == {StepKind.SNAPSHOT}
 
 
 def path_s(plan: Plan, without: Collection[StepKind]) -> float:
@@ -96,7 +104,7 @@ def test_the_pods_lose_their_order_first() -> None:
 
 def test_when_nothing_fits_any_more_only_what_saves_data_is_done() -> None:
     """As soon as it can be."""
-    assert chosen(REFERENCE, 0.0) == set(LEFT_OUT_FIRST)
+    assert chosen(COPIED, 0.0) == set(LEFT_OUT_FIRST)
 
 
 def test_a_step_that_runs_has_had_a_part_of_its_time() -> None:

@@ -33,6 +33,8 @@ def _about_files(settings: Settings) -> Iterator[str]:
             path = getattr(settings.ssh, name)
             if not _may_be_there(path):
                 yield f"ssh.{name}: there is no {path}; see the README's installation, step 4"
+    if settings.datastore and not _may_be_there(settings.datastore.directory):
+        yield f"datastore.directory: there is no {settings.datastore.directory}; make it, owned by root, or mount it"
     if settings.kubernetes and not _may_be_there(settings.kubernetes.kubeconfig):
         path = settings.kubernetes.kubeconfig
         yield f"kubernetes.kubeconfig: there is no {path}; see the README's installation, step 3"

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from upsd.domain.storage import Flushed, WrittenOut
+
 
 class RackError(Exception):
     """A machine of the rack, or the way to it, did not do what was asked."""
@@ -183,11 +185,14 @@ class Waker(Protocol):
 class Storage(Protocol):
     """The NAS, as the master sees it."""
 
-    async def flush(self) -> None:
-        """Write out everything that is cached for it here, and on the NAS itself where that can be asked."""
+    async def flush(self, within_s: float) -> Flushed:
+        """Write out, within so many seconds, what is cached here, and on the NAS where it can be asked."""
 
-    async def unmount(self) -> None:
-        """Unmount it here; not mounted is no error."""
+    async def unmount(self) -> WrittenOut:
+        """Write out and unmount it here, wherever it is mounted; not mounted is no error. What this machine wrote."""
+
+    async def detach(self) -> Sequence[str]:
+        """Have the kernel forget, within two seconds, the mounts that `unmount` could not take off; which they were."""
 
     async def is_mounted(self) -> bool:
         """Whether it is mounted and answers."""
@@ -200,6 +205,28 @@ class Storage(Protocol):
 
     async def check_unmount(self) -> None:
         """Find out what would keep `unmount` from working, as far as that can be told without doing it."""
+
+
+class Datastore(Protocol):
+    """What the k3s server on this machine keeps its state in, and that server."""
+
+    async def snapshot(self, outage: str) -> str:
+        """Have a checked snapshot in its place, named after the outage; what there is now, for a person."""
+
+    async def check_snapshot(self) -> str:
+        """The same, and keep nothing of it."""
+
+    async def give_up(self, outage: str) -> None:
+        """Have the snapshot that is being taken ended at once; none is no error."""
+
+    async def stop(self) -> None:
+        """Stop the server; stopped already is no error."""
+
+    async def start(self) -> None:
+        """Start the server; started already is no error."""
+
+    async def check_stop(self) -> None:
+        """Find out what would keep `stop` from working, as far as that can be told without doing it."""
 
 
 class Outlets(Protocol):

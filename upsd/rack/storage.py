@@ -1,60 +1,74 @@
-"""The NAS as the master sees it: a mount that may hang, and a machine that can be told to write out.
+"""The NAS as the master sees it: mounts that may hang, and a machine that can be told to write out.
 
-Nothing here touches the mount from the daemon itself, not even from one of its threads: a dead NFS server would hold
+Nothing here touches a mount from the daemon itself, not even from one of its threads: a dead NFS server would hold
 them for ever. What has to touch it is a command of its own, which can be left behind.
 """
 
 from __future__ import annotations
 
 import asyncio
-import re
 import shutil
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import structlog
+
 from upsd.domain.rack import RackError
+from upsd.domain.storage import Flushed, WrittenOut
 from upsd.rack.commands import CommandTimeoutError, run_command
+from upsd.rack.flush_figures import unwritten_kib
+from upsd.rack.mounts import escaped, mount_unit, mounted_at, nas_mounts, parse_mountinfo, servers_at
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Awaitable, Iterable, Sequence
 
-    from upsd.domain.rack import PortAnswer, RemoteHost
+    from upsd.rack.nas import RemoteNas
 
-_OCTAL_ESCAPE = re.compile(r"\\([0-7]{3})")
-_UNESCAPED_IN_UNIT = re.compile(rb"[A-Za-z0-9:_.]")
+log = structlog.get_logger()
+
 _PROBE_S = 3.0
+_DETACH_S = 1.5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MountedNas:
-    """A mount on this machine, and the NAS behind it; fits `upsd.domain.rack.Storage`.
+    """The mounts of a NAS on this machine, and the NAS behind them; fits `upsd.domain.rack.Storage`.
 
-    `mount_point` is its real path, without symbolic links. Without commands of its own it is mounted
-    and unmounted by its systemd unit. `remote` is the NAS itself, if it can be told to write out what it caches; it
-    must take a line that is cut before the command has ended for an error; `forced_is_safe` says that a forced command
-    there would run the flush all the same. Each command gets `timeout_s` seconds.
+    `mount_point` is the real path, without symbolic links, of the one that is mounted again. Without commands of its
+    own it is mounted and unmounted by its systemd unit, as are all others of the NAS, which are found in the mount
+    table by `host`. `remote` is the NAS itself, if it can be told to write out what it caches; `forced_is_safe` says
+    that a forced command there would run the flush all the same. Each command here gets `timeout_s` seconds.
     """
 
     mount_point: Path
     timeout_s: float
+    host: str | None = None
     mount_command: Sequence[str] | None = None
     unmount_command: Sequence[str] | None = None
-    remote: RemoteHost | None = None
-    remote_flush_command: str = "sync"
+    remote: RemoteNas | None = None
     forced_is_safe: bool = False
     mountinfo: Path = Path("/proc/self/mountinfo")
+    meminfo: Path = Path("/proc/meminfo")
+    taken_off: set[Path] = field(default_factory=set)
+    """Other mounts of the NAS that were unmounted here."""
+    servers: set[str] = field(default_factory=set)
+    """What the mount at `mount_point` called its server while it was there."""
 
-    async def flush(self) -> None:
-        """Write out what is cached here, if it is mounted, and then on the NAS; the second even if the first fails."""
-        problems = []
-        for flush in (self._flush_here, self._flush_there):
+    async def flush(self, within_s: float) -> Flushed:
+        """Write out what is cached here for what is still mounted, and then on the NAS, even if the first fails."""
+        loop = asyncio.get_running_loop()
+        until = loop.time() + within_s
+        problems = await _problems(self._sync(mount, within_s / 2) for mount in self._mounts())
+        flushed = Flushed(remark="nothing to ask on the NAS: it has no host")
+        if self.remote is not None:
             try:
-                await flush()
+                flushed = await self.remote.flush(until - loop.time())
             except RackError as error:
                 problems.append(str(error))
         if problems:
             raise RackError("; ".join(problems))
+        return flushed
 
     async def is_mounted(self) -> bool:
         """Whether it is mounted and its server answers within a few seconds."""
@@ -66,31 +80,50 @@ class MountedNas:
             return False
         return True
 
-    async def unmount(self) -> None:
-        """Unmount it; not mounted is no error."""
-        if not self._listed():
-            return
-        await self._run(self.unmount_command, "stop")
-        if self._listed():
-            raise RackError(
-                f"{self.mount_point} is still mounted: look with `fuser -vm {self.mount_point}` who uses it"
-            )
+    async def unmount(self) -> WrittenOut:
+        """Write out and unmount every mount of it at the same time; none mounted is no error."""
+        loop = asyncio.get_running_loop()
+        before_kib, began = self._unwritten_kib(), loop.time()
+        problems = await _problems(self._take_off(mount) for mount in self._mounts())
+        if problems:
+            raise RackError("; ".join(problems))
+        return WrittenOut(before_kib, self._unwritten_kib(), loop.time() - began)
+
+    async def detach(self) -> tuple[str, ...]:
+        """Take the mounts that are left out of the file tree at once, whoever hangs on them; where they were."""
+        mounts = self._mounts()
+        problems = await _problems(self._detach(mount) for mount in mounts)
+        if problems:
+            raise RackError("; ".join(problems))
+        return tuple(str(mount) for mount in mounts)
 
     async def mount(self) -> None:
-        """Mount it; mounted already is no error."""
+        """Mount it, and what else of it was unmounted; mounted already is no error."""
         if not self._listed():
-            await self._run(self.mount_command, "start")
+            await self._run(self.mount_command, "start", self.mount_point)
+        for mount in sorted(self.taken_off):
+            self.taken_off.discard(mount)
+            try:
+                await self._run(None, "start", mount)
+            except RackError as error:
+                log.warning("mount_not_restored", mount=str(mount), reason=str(error))
 
     def rehearsed(self) -> MountedNas:
         """The same, flushed over SSH only where that is sure to be what runs."""
         if self.remote is None or self.forced_is_safe:
             return self
-        return replace(self, remote=_Unforced(self.remote))
+        return replace(self, remote=self.remote.rehearsed())
 
     async def check_unmount(self) -> None:
-        """Look for the command that would unmount it, and whether systemd or sudo know it."""
+        """Look for the command that would unmount it, and whether systemd or sudo know it; likewise for the others."""
+        problems = await _problems(
+            self._check_unit(mount)
+            for mount in {self.mount_point, *self._mounts()}
+            if mount != self.mount_point or self.unmount_command is None
+        )
+        if problems:
+            raise RackError("; ".join(problems))
         if self.unmount_command is None:
-            await self._check_unit(mount_unit(self.mount_point))
             return
         program, *arguments = self.unmount_command
         if shutil.which(program) is None:
@@ -98,88 +131,80 @@ class MountedNas:
         if program == "sudo":
             await run_command([program, "-n", "-l", *(word for word in arguments if word != "-n")], timeout_s=_PROBE_S)
 
-    async def _check_unit(self, unit: str) -> None:
+    async def _check_unit(self, mount: Path) -> None:
+        unit = mount_unit(mount)
         found = await run_command(["systemctl", "show", "--property=LoadState,CanStop", unit], timeout_s=_PROBE_S)
         if not {"LoadState=loaded", "CanStop=yes"} <= set(found.split()):
             raise RackError(
-                f"systemd can't stop {unit}: {self.mount_point} needs a line in /etc/fstab or a mount unit, or set"
-                " unmount_command"
+                f"systemd can't stop {unit}: {mount} needs a line in /etc/fstab or a mount unit, or set unmount_command"
             )
 
+    def _table(self) -> str:
+        return self.mountinfo.read_text(encoding="utf-8", errors="surrogateescape")
+
     def _listed(self) -> bool:
-        text = self.mountinfo.read_text(encoding="utf-8", errors="surrogateescape")
-        return mounted_at(text, self.mount_point)
+        return mounted_at(self._table(), self.mount_point)
 
-    async def _flush_here(self) -> None:
-        if not self._listed():
-            return
+    def _mounts(self) -> tuple[Path, ...]:
+        listed = parse_mountinfo(self._table())
+        self.servers.update(servers_at(listed, self.mount_point))
+        return nas_mounts(listed, self.mount_point, self.servers.union([self.host] if self.host else []))
+
+    def _unwritten_kib(self) -> int:
+        return unwritten_kib(self.meminfo.read_text(encoding="ascii"))
+
+    async def _sync(self, mount: Path, timeout_s: float) -> None:
         try:
-            await run_command(["sync", "--file-system", str(self.mount_point)], timeout_s=self.timeout_s)
+            await run_command(["sync", "--file-system", str(mount)], timeout_s=timeout_s)
         except CommandTimeoutError as error:
-            raise RackError(f"{self.mount_point} hangs: {error}; is the NAS up and on the network?") from error
+            raise CommandTimeoutError(f"{mount} hangs: {error}; is the NAS up and on the network?") from error
 
-    async def _flush_there(self) -> None:
-        if self.remote is None:
-            return
+    async def _take_off(self, mount: Path) -> None:
         try:
-            async with asyncio.timeout(self.timeout_s):
-                await self.remote.run(self.remote_flush_command)
-        except TimeoutError:
-            raise RackError(
-                f"the NAS did not finish `{self.remote_flush_command}` within {self.timeout_s:g} s"
-            ) from None
+            await self._sync(mount, self.timeout_s)
+        except CommandTimeoutError:
+            raise
+        except RackError as error:
+            # As where only root may open it: the unmount writes it out all the same.
+            log.warning("mount_not_synced", mount=str(mount), reason=str(error))
+        if mount != self.mount_point:
+            self.taken_off.add(mount)
+            await self._run(None, "stop", mount)
+        else:
+            await self._run(self.unmount_command, "stop", mount)
+        if mounted_at(self._table(), mount):
+            raise RackError(f"{mount} is still mounted: look with `fuser -vm {mount}` who uses it")
 
-    async def _run(self, command: Sequence[str] | None, verb: str) -> None:
+    async def _detach(self, mount: Path) -> None:
+        unit = f"upsd-detach@{escaped(mount)}.service"
+        try:
+            await run_command(["systemctl", "start", unit], timeout_s=_DETACH_S)
+        except RackError as error:
+            raise RackError(
+                f"{mount} can't be detached: {error}; install systemd/upsd-detach@.service, and give the daemon's user"
+                f" the right to start {unit} in 50-upsd.rules"
+            ) from error
+        if mounted_at(self._table(), mount):
+            raise RackError(f"{mount} is still mounted, although {unit} has detached it")
+
+    async def _run(self, command: Sequence[str] | None, verb: str, mount: Path) -> None:
         if command is not None:
             await run_command(command, timeout_s=self.timeout_s)
             return
-        unit = mount_unit(self.mount_point)
+        unit = mount_unit(mount)
         try:
             await run_command(["systemctl", verb, unit], timeout_s=self.timeout_s)
         except RackError as error:
             raise RackError(
-                f"{error}; {self.mount_point} needs a line in /etc/fstab or a mount unit, and the daemon's user the"
-                f" polkit right org.freedesktop.systemd1.manage-units for {unit}"
+                f"{error}; {mount} needs a line in /etc/fstab or a mount unit, and the daemon's user the polkit right"
+                f" org.freedesktop.systemd1.manage-units for {unit}"
             ) from error
 
 
-@dataclass(frozen=True, slots=True)
-class _Unforced:
-    """A machine on which nothing runs but what it is asked to run."""
-
-    host: RemoteHost
-
-    async def run(self, command: str) -> str:
-        return await self.host.run_unforced(command)
-
-    async def run_unforced(self, command: str) -> str:
-        return await self.host.run_unforced(command)
-
-    async def call_port(self) -> PortAnswer:
-        return await self.host.call_port()
-
-
-def mounted_at(mountinfo: str, mount_point: Path) -> bool:
-    """Whether something is mounted there, by the text of `/proc/self/mountinfo` (proc_pid_mountinfo(5)).
-
-    An automount point on which nothing is mounted yet does not count.
-    """
-    for line in filter(None, mountinfo.split("\n")):
-        fields = line.split(" ")
-        found = _OCTAL_ESCAPE.sub(lambda escape: chr(int(escape[1], 8)), fields[4])
-        if found == str(mount_point) and fields[fields.index("-", 6) + 1] != "autofs":
-            return True
-    return False
-
-
-def mount_unit(path: Path) -> str:
-    """The name of the systemd unit that mounts there, as `systemd-escape --path --suffix=mount` gives it."""
-    parts = [part.encode(errors="surrogateescape") for part in path.parts if part.strip("/")]
-    escaped = [_escape(part) for part in parts]
-    if escaped and escaped[0].startswith("."):
-        escaped[0] = r"\x2e" + escaped[0][1:]
-    return ("-".join(escaped) or "-") + ".mount"
-
-
-def _escape(part: bytes) -> str:
-    return "".join(chr(byte) if _UNESCAPED_IN_UNIT.fullmatch(bytes([byte])) else rf"\x{byte:02x}" for byte in part)
+async def _problems(actions: Iterable[Awaitable[None]]) -> list[str]:
+    """Do all of it at the same time; what went wrong with the rack."""
+    results = await asyncio.gather(*actions, return_exceptions=True)
+    for result in results:
+        if isinstance(result, BaseException) and not isinstance(result, RackError):
+            raise result
+    return [str(result) for result in results if isinstance(result, RackError)]

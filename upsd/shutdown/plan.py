@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 FORCED_S = 3.0
 """What a drain takes beside the grace when pods are deleted by force."""
+K3S = "k3s"
+"""The target of the steps about its server on the master."""
 
 _WHOLE = {"rack", WHOLE_CLUSTER, "ups"}
 _LOOKS = {StepKind.CONFIRM_OFF, StepKind.LAST_LOOK}
@@ -28,6 +30,11 @@ _CONFIRM_MINIMUM_S = 3.0
 # A machine that is silent is called for so long.
 _LAST_LOOK_S = 2.0
 _LAST_LOOK_LIMIT_S = 20.0
+# Half of it is for trying, and half for giving up: to detach what hangs, to end what takes too long.
+_TRY_S = 2.0
+_STOP_S = 5.0
+_STOP_LIMIT_S = 30.0
+_START_LIMIT_S = 120.0
 _MOUNT_LIMIT_S = 600.0
 # A NAS that may still have to boot, and one that already answers.
 _MOUNT_S = 30.0
@@ -72,6 +79,15 @@ class StorageShape:
 
 
 @dataclass(frozen=True, slots=True)
+class DatastoreShape:
+    """How long a snapshot usually takes, and the most it gets (s); and whether the server is stopped after it."""
+
+    snapshot_s: float
+    limit_s: float
+    stops: bool
+
+
+@dataclass(frozen=True, slots=True)
 class RecoveryShape:
     """How long a machine usually takes to boot, and the most that each wait of the recovery gets (s)."""
 
@@ -92,6 +108,7 @@ class RackShape:
     outlet_off_delay_s: float
     """From the command to the UPS until it cuts the power."""
     recovery: RecoveryShape = field(default_factory=RecoveryShape)
+    datastore: DatastoreShape | None = None
 
 
 def shutdown_plan(rack: RackShape) -> Plan:
@@ -112,6 +129,9 @@ def shutdown_plan(rack: RackShape) -> Plan:
     quiet = tuple(f"confirm-off {worker.name}" for worker in rack.workers)
     quiet += (f"drain {master.name}",) if rack.cluster else ()
     last = quiet or ("announce",)
+    if rack.datastore:
+        steps += _datastore_steps(rack.datastore, last)
+        last = (steps[-1].id,)
     if rack.storage:
         steps += _storage_steps(rack.storage, last)
         last = (steps[-1].id,)
@@ -157,6 +177,9 @@ def undo_plan(plan: Plan, started: Collection[str], rack: RackShape, *, shed: Co
     steps: list[Step] = []
     if rack.storage and StepKind.WAIT_STORAGE in inverses:
         steps.append(_wait_storage(rack.storage.name, (), _MOUNT_S))
+    if rack.datastore and StepKind.START in inverses:
+        start = _step(StepKind.START, K3S, _ids(steps), _STOP_S, 1.0, _START_LIMIT_S, harmless=True)
+        steps.append(start)
     before = _ids(steps)
     if rack.cluster and StepKind.UNCORDON in inverses:
         steps.append(_uncordon(rack.cluster, WHOLE_CLUSTER, before))
@@ -271,9 +294,19 @@ def _outlet_cycle(rack: RackShape, after: tuple[str, ...]) -> Step:
     return _step(StepKind.OUTLET_CYCLE, "ups", after, usual_s, usual_s, min(_OUTLET_CYCLE_LIMIT_S, at_most_s))
 
 
+def _datastore_steps(datastore: DatastoreShape, needs: tuple[str, ...]) -> list[Step]:
+    # On the NAS perhaps, so before that is unmounted; and once nothing needs the API any more.
+    expected_s, limit_s = datastore.snapshot_s, datastore.limit_s
+    snapshot = _step(StepKind.SNAPSHOT, K3S, needs, expected_s, _TRY_S, limit_s, harmless=True)
+    if not datastore.stops:
+        return [snapshot]
+    stop = _step(StepKind.STOP, K3S, (snapshot.id,), _STOP_S, _STOP_S, _STOP_LIMIT_S, inverse=StepKind.START)
+    return [snapshot, stop]
+
+
 def _storage_steps(storage: StorageShape, needs: tuple[str, ...]) -> list[Step]:
     expected_s, limit_s = storage.flush_s, storage.limit_s
-    unmount = _step(StepKind.UNMOUNT, storage.name, needs, expected_s, 2.0, limit_s, inverse=StepKind.WAIT_STORAGE)
+    unmount = _step(StepKind.UNMOUNT, storage.name, needs, expected_s, _TRY_S, limit_s, inverse=StepKind.WAIT_STORAGE)
     flush = _step(StepKind.FLUSH, storage.name, (unmount.id,), expected_s, 2.0, limit_s, harmless=True)
     return [unmount, flush, *(_host_off(storage.host, (flush.id,)) if storage.host else ())]
 

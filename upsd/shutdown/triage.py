@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 LEFT_OUT_FIRST: Final[Mapping[StepKind, str]] = {
     StepKind.ANNOUNCE: "nobody is told beforehand",
+    StepKind.SNAPSHOT: "there is no newer copy of the datastore than the one before",
     StepKind.DRAIN: "the pods end with their machine, without their order and disruption budgets",
     StepKind.CORDON: "pods may move to another machine before it goes off too",
     StepKind.LAST_LOOK: "a machine that comes up meanwhile is cut while it runs",

@@ -10,6 +10,7 @@ from upsd.shutdown.floor import AMPLE
 from upsd.shutdown.steps.announce import Announce, RehearseAnnounce
 from upsd.shutdown.steps.confirm_off import ConfirmOff, RehearseConfirmOff
 from upsd.shutdown.steps.cordon import Cordon, RehearseCordon, Uncordon, WaitReady
+from upsd.shutdown.steps.datastore import RehearseSnapshot, RehearseStopServer, Snapshot, StartServer, StopServer
 from upsd.shutdown.steps.drain import Drain, NasUsers, RehearseDrain
 from upsd.shutdown.steps.host_poweroff import HostPoweroff, RehearseHostPoweroff
 from upsd.shutdown.steps.last_look import LastLook, RehearseLastLook
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from upsd.domain.power import Event
-    from upsd.domain.rack import Cluster, LocalHost, Outlets, Storage, Workload
+    from upsd.domain.rack import Cluster, Datastore, LocalHost, Outlets, Storage, Workload
     from upsd.shutdown.engine import Performer
     from upsd.shutdown.floor import BatteryLevel
 
@@ -52,6 +53,7 @@ class Rack:
     scaled: tuple[Workload, ...] = ()
     drain: DrainRules = field(default_factory=DrainRules)
     storage: Storage | None = None
+    datastore: Datastore | None = None
     battery: Callable[[], BatteryLevel] = lambda: AMPLE
     workloads: WorkloadMemory = field(default_factory=WorkloadMemory)
     going_off: GoingOff = field(default_factory=GoingOff)
@@ -78,8 +80,12 @@ def performers(rack: Rack) -> dict[StepKind, Performer]:
         table[StepKind.WORKLOADS] = AwaitWorkloads(rack.cluster, rack.workloads)
     if rack.storage:
         table[StepKind.UNMOUNT] = Unmount(rack.storage)
-        table[StepKind.FLUSH] = Flush(rack.storage, rack.nas_users)
+        table[StepKind.FLUSH] = Flush(rack.storage, rack.emit, rack.nas_users)
         table[StepKind.WAIT_STORAGE] = WaitStorage(rack.storage)
+    if rack.datastore:
+        table[StepKind.SNAPSHOT] = Snapshot(rack.datastore)
+        table[StepKind.STOP] = StopServer(rack.datastore)
+        table[StepKind.START] = StartServer(rack.datastore)
     return table
 
 
@@ -99,5 +105,8 @@ def rehearsers(rack: Rack) -> dict[StepKind, Performer]:
         table[StepKind.DRAIN] = RehearseDrain(cluster, rack.drain)
     if rack.storage:
         table[StepKind.UNMOUNT] = RehearseUnmount(rack.storage)
-        table[StepKind.FLUSH] = Flush(rack.storage.rehearsed())
+        table[StepKind.FLUSH] = Flush(rack.storage.rehearsed(), rack.emit)
+    if rack.datastore:
+        table[StepKind.SNAPSHOT] = RehearseSnapshot(rack.datastore)
+        table[StepKind.STOP] = RehearseStopServer(rack.datastore)
     return table

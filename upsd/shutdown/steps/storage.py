@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from upsd.domain.plan import StepState
+from upsd.domain.power import Event, Severity
 from upsd.domain.rack import RackError
+from upsd.domain.storage import RaidState
 from upsd.shutdown.engine import Outcome
 from upsd.shutdown.steps.drain import NasUsers
-from upsd.shutdown.steps.persist import persist
+from upsd.shutdown.steps.persist import persist, unless_forced
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from upsd.domain.plan import Step
+    from upsd.domain.power import Scalar
     from upsd.domain.rack import Storage
+    from upsd.domain.storage import Flushed, RaidArray, WrittenOut
     from upsd.shutdown.engine import StepContext
 
 _TRIES = 2
@@ -22,30 +29,51 @@ _MOUNT_PAUSE_S = 5.0
 
 @dataclass(frozen=True, slots=True)
 class Unmount:
-    """Writes the mount out and takes it away, so that nothing here holds data for the NAS any more."""
+    """Writes the mounts out and takes them away, so that nothing here holds data for the NAS any more.
+
+    Once the step must use force, those that hang are detached and named: what they still hold is lost, and nothing
+    else hangs on them.
+    """
 
     storage: Storage
 
     async def __call__(self, step: Step, context: StepContext) -> Outcome:  # noqa: ARG002
         """Do the step."""
-        await persist(context, self.storage.unmount, tries=_TRIES)
-        return Outcome(detail="unmounted")
+        written = await unless_forced(context, persist(context, self.storage.unmount, tries=_TRIES))
+        if written is not None:
+            return Outcome(detail=f"unmounted; here {figures(written)}")
+        detached = await self.storage.detach()
+        return Outcome(StepState.FORCED, f"hung, and was detached: {', '.join(detached) or 'nothing that is left'}")
 
 
 @dataclass(frozen=True, slots=True)
 class Flush:
-    """Has everything written to the disks of the NAS; names the pods that may not have written all that they had."""
+    """Has everything written to the disks of the NAS, and says what that came to and how its RAID is.
+
+    Names the pods that may not have written all that they had.
+    """
 
     storage: Storage
+    emit: Callable[[Event], None]
     users: NasUsers = field(default_factory=NasUsers)
 
-    async def __call__(self, step: Step, context: StepContext) -> Outcome:  # noqa: ARG002
+    async def __call__(self, step: Step, context: StepContext) -> Outcome:
         """Do the step."""
-        await persist(context, self.storage.flush, tries=_TRIES)
-        names = self.users.names
-        return Outcome(
-            detail=f"flushed, but still in use when its drain ended: {', '.join(names)}" if names else "flushed"
-        )
+        loop = asyncio.get_running_loop()
+
+        async def flush() -> Flushed:
+            return await self.storage.flush(context.deadline_at - loop.time())
+
+        flushed = await persist(context, flush, tries=_TRIES)
+        unsound = [array for array in flushed.raid if array.state is not RaidState.CLEAN]
+        for array in unsound:
+            fields: dict[str, Scalar] = {"machine": step.target, "array": array.name, "state": array.state.value}
+            self.emit(Event("raid_unsound", Severity.WARNING, {**fields, "percent": array.percent}))
+        words = [figures(flushed.figures) if flushed.figures else "flushed", flushed.remark, *map(_standing, unsound)]
+        if self.users.names:
+            words.append(f"still in use when its drain ended: {', '.join(self.users.names)}")
+        at_rest = flushed.figures is None or flushed.figures.at_rest
+        return Outcome(StepState.DONE if at_rest else StepState.FAILED, "; ".join(filter(None, words)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,3 +107,21 @@ class RehearseUnmount:
             )
         await self.storage.check_unmount()
         return Outcome(detail="mounted, answers, and can be unmounted as far as can be told")
+
+
+def figures(written: WrittenOut) -> str:
+    """What a flush came to, for a person."""
+    left = f"{_mib(written.dirty_after_kib)} left"
+    return (
+        f"{_mib(written.written_kib)} written in {written.seconds:.1f} s, "
+        f"{left if written.at_rest else f'and {left} that did not come to rest in that time'}"
+    )
+
+
+def _mib(kib: int) -> str:
+    mib = kib / 1024
+    return f"{mib:.1f} MiB" if mib < 10 else f"{mib:.0f} MiB"
+
+
+def _standing(array: RaidArray) -> str:
+    return f"{array.name} {array.state}" + (f" {array.percent:.0f} %" if array.percent is not None else "")
