@@ -161,9 +161,10 @@ class MemoryStorage:
         """The same."""
         return self
 
-    async def check_unmount(self) -> None:
+    async def check_unmount(self) -> str:
         """Say that it could be unmounted."""
         await self.faults.meet("check_unmount")
+        return "can be unmounted"
 
     async def mount(self) -> None:
         """Mount it."""

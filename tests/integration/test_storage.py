@@ -13,7 +13,7 @@ from tests.integration.brokers import program
 from upsd.domain.rack import CommandError, PortAnswer, RackError
 from upsd.domain.storage import Flushed, WrittenOut
 from upsd.rack.flush_script import flush_command
-from upsd.rack.mounts import escaped, mount_unit
+from upsd.rack.mounts import detaching_unit, mount_unit
 from upsd.rack.nas import RemoteNas
 from upsd.rack.storage import MountedNas
 
@@ -247,7 +247,7 @@ async def test_a_mount_that_hangs_does_not_keep_the_others_and_is_detached(bench
 async def test_a_detachment_without_the_right_says_what_to_grant(bench: Bench) -> None:
     """The unit and the rule are two files to install."""
     bench.program("systemctl", "echo 'Unit not found.' >&2; exit 5")
-    unit = f"upsd-detach@{escaped(bench.mount_point)}.service"
+    unit = detaching_unit(bench.mount_point)
     with pytest.raises(
         RackError, match=r"can't be detached: .*Unit not found.*; install systemd/upsd-detach@\.service"
     ) as told:
@@ -391,6 +391,19 @@ async def test_a_rehearsed_unmount_asks_systemd_whether_it_could_and_stops_nothi
     with pytest.raises(RackError, match=r"systemd can't stop .*\.mount: .* needs a line in /etc/fstab or a mount unit"):
         await bench.nas().check_unmount()
     assert {call.split()[1] for call in bench.calls} == {"show"}
+
+
+async def test_a_rehearsed_unmount_names_every_mount_and_what_could_not_be_done_about_one_that_hangs(
+    bench: Bench,
+) -> None:
+    """A detachment that is not installed is told in time; it is no reason not to be ready."""
+    bench.mounted_too("/mnt/media")
+    script = "case $3 in upsd-detach@*) echo LoadState={};; *) echo LoadState=loaded; echo CanStop=yes;; esac"
+    bench.program("systemctl", script.format("loaded"))
+    found = f"/mnt/media, {bench.mount_point} can be unmounted as far as can be told"
+    assert await bench.nas().check_unmount() == found
+    bench.program("systemctl", script.format("not-found"))
+    assert (await bench.nas().check_unmount()).endswith("detached: install systemd/upsd-detach@.service")
 
 
 async def test_a_rehearsed_command_of_ones_own_is_looked_for_and_sudo_is_asked(bench: Bench) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from upsd.rack.datastore import UnitDatastore
-from upsd.rack.mounts import escaped, mount_unit
+from upsd.rack.mounts import detaching_unit, mount_unit
 from upsd.settings import Settings
 from upsd.ups.bridge import PRODUCT_ID, VENDOR_ID
 
@@ -147,13 +147,13 @@ def test_the_polkit_rule_names_each_right_that_a_power_off_needs() -> None:
         ("k3s.service", False),
         ("mnt-nas.mount.service", False),
         ("mnt-nas.mount\nk3s.service", False),
-        (f"upsd-detach@{escaped(Path('/mnt/my-nas'))}.service", True),
-        (f"upsd-detach@{escaped(Path('/'))}.service", False),
+        (detaching_unit(Path("/mnt/my-nas")), True),
+        (detaching_unit(Path("/")), False),
         ("upsd-snapshot@20261126T151524Z-0a1b.service", True),
         ("upsd-snapshot@rehearsal.service", True),
         ("upsd-snapshot.service", False),
         ("upsd.service", False),
-        (f"upsd-detach@{escaped(Path('/var/lib/rancher'))}.service", False),
+        (detaching_unit(Path("/var/lib/rancher")), False),
     ],
 )
 def test_the_polkit_rule_covers_mounts_below_mnt_and_no_other_unit(unit_name: str, *, allowed: bool) -> None:

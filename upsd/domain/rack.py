@@ -203,8 +203,11 @@ class Storage(Protocol):
     def rehearsed(self) -> Storage:
         """The same, for a rehearsal: over SSH nothing runs that might be another command than the one it is asked."""
 
-    async def check_unmount(self) -> None:
-        """Find out what would keep `unmount` from working, as far as that can be told without doing it."""
+    async def check_unmount(self) -> str:
+        """Find out what would keep `unmount` from working, as far as that can be told without doing it.
+
+        Returns what was found, for a person.
+        """
 
 
 class Datastore(Protocol):

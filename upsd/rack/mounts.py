@@ -74,6 +74,11 @@ def mount_unit(path: Path) -> str:
     return f"{escaped(path)}.mount"
 
 
+def detaching_unit(path: Path) -> str:
+    """The unit of ours (`systemd/upsd-detach@.service`) that detaches what is mounted there."""
+    return f"upsd-detach@{escaped(path)}.service"
+
+
 def escaped(path: Path) -> str:
     """The path in the name of a systemd unit, as `systemd-escape --path` gives it."""
     parts = [part.encode(errors="surrogateescape") for part in path.parts if part.strip("/")]

@@ -18,7 +18,7 @@ from upsd.domain.rack import RackError
 from upsd.domain.storage import Flushed, WrittenOut
 from upsd.rack.commands import CommandTimeoutError, run_command
 from upsd.rack.flush_figures import unwritten_kib
-from upsd.rack.mounts import escaped, mount_unit, mounted_at, nas_mounts, parse_mountinfo, servers_at
+from upsd.rack.mounts import detaching_unit, mount_unit, mounted_at, nas_mounts, parse_mountinfo, servers_at
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Iterable, Sequence
@@ -114,22 +114,36 @@ class MountedNas:
             return self
         return replace(self, remote=self.remote.rehearsed())
 
-    async def check_unmount(self) -> None:
+    async def check_unmount(self) -> str:
         """Look for the command that would unmount it, and whether systemd or sudo know it; likewise for the others."""
+        mounts = {self.mount_point, *self._mounts()}
         problems = await _problems(
-            self._check_unit(mount)
-            for mount in {self.mount_point, *self._mounts()}
-            if mount != self.mount_point or self.unmount_command is None
+            self._check_unit(mount) for mount in mounts if mount != self.mount_point or self.unmount_command is None
         )
         if problems:
             raise RackError("; ".join(problems))
-        if self.unmount_command is None:
-            return
-        program, *arguments = self.unmount_command
+        if self.unmount_command is not None:
+            await self._check_command(self.unmount_command)
+        found = f"{', '.join(sorted(map(str, mounts)))} can be unmounted as far as can be told"
+        if not await self._detachable():
+            found += "; one that hangs could not be detached: install systemd/upsd-detach@.service"
+        return found
+
+    async def _check_command(self, command: Sequence[str]) -> None:
+        program, *arguments = command
         if shutil.which(program) is None:
             raise RackError(f"there is no program {program} to unmount {self.mount_point} with: see unmount_command")
         if program == "sudo":
             await run_command([program, "-n", "-l", *(word for word in arguments if word != "-n")], timeout_s=_PROBE_S)
+
+    async def _detachable(self) -> bool:
+        try:
+            found = await run_command(
+                ["systemctl", "show", "--property=LoadState", detaching_unit(self.mount_point)], timeout_s=_PROBE_S
+            )
+        except RackError:
+            return False
+        return found.strip() == "LoadState=loaded"
 
     async def _check_unit(self, mount: Path) -> None:
         unit = mount_unit(mount)
@@ -176,7 +190,7 @@ class MountedNas:
             raise RackError(f"{mount} is still mounted: look with `fuser -vm {mount}` who uses it")
 
     async def _detach(self, mount: Path) -> None:
-        unit = f"upsd-detach@{escaped(mount)}.service"
+        unit = detaching_unit(mount)
         try:
             await run_command(["systemctl", "start", unit], timeout_s=_DETACH_S)
         except RackError as error:

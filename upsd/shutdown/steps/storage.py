@@ -105,8 +105,7 @@ class RehearseUnmount:
             return Outcome(
                 StepState.FAILED, "it is not mounted, or does not answer: mount it, and look whether it is up"
             )
-        await self.storage.check_unmount()
-        return Outcome(detail="mounted, answers, and can be unmounted as far as can be told")
+        return Outcome(detail=f"mounted, and answers; {await self.storage.check_unmount()}")
 
 
 def figures(written: WrittenOut) -> str:
