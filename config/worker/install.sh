@@ -34,6 +34,7 @@ visudo -c -q -f "$new/sudoers" || refuse "visudo does not like the line for sudo
 # A password of "*" opens nothing, and does not lock the account for a key either.
 if ! id "$user" >/dev/null 2>&1; then
     useradd --system --create-home --home-dir "/var/lib/$user" --shell /bin/sh --password '*' "$user"
+    chown root:root "/var/lib/$user"
     did "made the user $user"
 fi
 # On a Raspberry Pi the group `video` may ask the firmware how hot it is, and how its supply.

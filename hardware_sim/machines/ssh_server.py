@@ -64,7 +64,7 @@ class SimulatedSshServer:
         self._commands |= commands or {}
         self._host_key = asyncssh.generate_private_key("ssh-ed25519")
         self._place: socket.socket | None = None
-        self._accepting: asyncio.Task[None] | None = None
+        self._listener: socket.socket | None = None
         self._visits: set[asyncio.Task[None]] = set()
         machine.on_change(lambda _: self._follow())
 
@@ -104,40 +104,44 @@ class SimulatedSshServer:
             return
         if self.machine.state is not MachineState.RUNNING:
             self._close()
-        elif self._accepting is None:
-            listener = _bound(self.port)
-            listener.listen()
-            self._accepting = asyncio.create_task(self._accept(listener), name=f"sshd of {self.machine.name}")
+        elif self._listener is None:
+            self._listener = _bound(self.port)
+            self._listener.listen()
+            asyncio.get_running_loop().add_reader(self._listener, self._accept, self._listener)
 
     def _close(self) -> set[asyncio.Task[None]]:
-        tasks = self._visits | ({self._accepting} if self._accepting else set())
-        self._accepting = None
-        for task in tasks:
-            task.cancel()
-        return tasks
+        if self._listener is not None:
+            asyncio.get_running_loop().remove_reader(self._listener)
+            self._listener.close()
+            self._listener = None
+        for visit in self._visits:
+            visit.cancel()
+        return set(self._visits)
 
-    async def _accept(self, listener: socket.socket) -> None:
-        loop = asyncio.get_running_loop()
-        with listener:
-            while True:
-                visitor, _ = await loop.sock_accept(listener)
-                visit = asyncio.create_task(self._receive(visitor), name=f"ssh session on {self.machine.name}")
-                self._visits.add(visit)
-                visit.add_done_callback(self._visits.discard)
+    def _accept(self, listener: socket.socket) -> None:
+        try:
+            visitor, _ = listener.accept()
+        except OSError:
+            return  # who called has hung up
+        visitor.settimeout(0)
+        visit = asyncio.create_task(self._receive(visitor), name=f"ssh session on {self.machine.name}")
+        self._visits.add(visit)
+        visit.add_done_callback(self._visits.discard)
+        # Also of a visit that is over before it has begun.
+        visit.add_done_callback(lambda _: visitor.close())
 
     async def _receive(self, visitor: socket.socket) -> None:
-        with visitor:
-            if self.hang:
-                await asyncio.Event().wait()
-            with contextlib.suppress(asyncssh.Error, OSError):
-                async with asyncssh.run_server(
-                    visitor,
-                    server_host_keys=[self._host_key],
-                    server_factory=lambda: _Login(self),
-                    process_factory=self._perform,
-                    gss_host=None,
-                ) as connection:
-                    await connection.wait_closed()
+        if self.hang:
+            await asyncio.Event().wait()
+        with contextlib.suppress(asyncssh.Error, OSError):
+            async with asyncssh.run_server(
+                visitor,
+                server_host_keys=[self._host_key],
+                server_factory=lambda: _Login(self),
+                process_factory=self._perform,
+                gss_host=None,
+            ) as connection:
+                await connection.wait_closed()
 
     def admits(self, key: asyncssh.SSHKey) -> bool:
         """Whether the key may log in."""

@@ -108,6 +108,8 @@ async def test_an_outage_shuts_the_rack_down_in_order_and_everybody_can_watch(tm
         assert (await played.upsctl("status"))[0] == 2
         await played.master_off()
         assert (await played.upsctl("status"))[0] == 3
+        held = [line for line in rack.daemon_log.read_text().splitlines() if json.loads(line)["event"] == "line_held"]
+        assert {json.loads(line)["machine"] for line in held} >= set(WORKERS)
         for worker in workers.values():
             logins = [line for line in worker.server.log if "Accepted publickey" in line]
             assert len(logins) == 1, "the line was opened when the outage began, and is the one that was used"

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from upsd.rack.ssh import SshHost
     from upsd.rack.ssh_line import SshLine
 
-CONNECT_S = 1.0
+CONNECT_S = 2.0
 # A call of the port gives up after two seconds, a connection after its own time; and a moment for a busy machine.
 MOMENT_S = 1.0
 CALL_S = 2.0
@@ -181,7 +181,7 @@ async def _a_line_that_is_held_outlives_a_short_cut(worker: Worker) -> None:
     host.line.hold()
     await _held(host.line)
     worker.cable.pull()
-    await asyncio.sleep(1.5)
+    await asyncio.sleep(0.7)
     worker.cable.plug_in()
     assert await host.run("echo there") == "there\n"
     host.line.let_go()

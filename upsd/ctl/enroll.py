@@ -5,6 +5,7 @@ It works without the daemon, and asks before it trusts a machine. What is as it 
 
 from __future__ import annotations
 
+import getpass
 import os
 import sys
 from pathlib import Path
@@ -80,12 +81,13 @@ def _enroll(place: Place, settings: Settings, options: Namespace) -> None:
     made = openssh.make_key(ssh.key_file)
     print(f"The key {ssh.key_file} {'was made' if made else 'is there'}.")
     pinned = _trust(place, ssh.known_hosts_file, options)
-    print(f"Logging in to {place.host} as {options.administrator}.", flush=True)
+    administrator = options.administrator or getpass.getuser()
+    print(f"Logging in to {place.host} as {administrator}.", flush=True)
     said = openssh.run_as_administrator(
         _installation(place, openssh.public_key(ssh.key_file)),
         place.host,
         place.port,
-        options.administrator,
+        administrator,
         ssh.known_hosts_file,
         identity=options.identity,
         terminal=sys.stdin.isatty(),

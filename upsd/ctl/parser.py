@@ -226,9 +226,8 @@ def _add_enroll(add_parser: Callable[..., argparse.ArgumentParser], common: argp
         "--as",
         metavar="USER",
         dest="administrator",
-        default="root",
         help="who logs in there to install it: root, or a user with sudo; with your own keys, agent or password"
-        " (else %(default)s)",
+        " (else you, as root root)",
     )
     enroll.add_argument("--identity", metavar="FILE", help="that user's private key, if ssh does not find it")
     enroll.add_argument("--user", metavar="USER", help="whom upsd logs in as (else of the settings, else upsd)")

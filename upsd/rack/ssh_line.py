@@ -80,7 +80,7 @@ class SshLine:
 
     def hold(self) -> None:
         """Keep a connection open from now on."""
-        if self._keeping is None:
+        if self._keeping is None or self._keeping.done():
             self._keeping = asyncio.create_task(self._keep(), name=f"line to {self._name}")
 
     def let_go(self) -> None:
