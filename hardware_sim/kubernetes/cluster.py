@@ -98,7 +98,8 @@ class SimulatedCluster:
         found = self._epoch + timedelta(seconds=self.now if instant is None else instant)
         return found.strftime("%Y-%m-%dT%H:%M:%SZ")
 
-    def _at(self, when: float, action: Callable[[], None]) -> None:
+    def at(self, when: float, action: Callable[[], None]) -> None:
+        """Let something happen at an instant of the cluster's own time line."""
         heapq.heappush(self._agenda, (when, next(self._tickets), action))
         self.store.changed()  # whoever lets time pass may have a sooner instant to wait for
 
@@ -162,6 +163,10 @@ class SimulatedCluster:
         self.create("poddisruptionbudgets", objects.budget(namespace, name, app, min_available))
         self.reconcile()
 
+    def remove_budget(self, namespace: str, name: str) -> None:
+        """Take the PodDisruptionBudget away."""
+        self.store.remove("poddisruptionbudgets", self.store.get("poddisruptionbudgets", namespace, name))
+
     def create(self, plural: str, item: Object) -> None:
         """Store a new object with a UID and a date, and its namespace with it."""
         item["metadata"] |= {"uid": self._uid(), "creationTimestamp": self.date()}
@@ -217,7 +222,7 @@ class SimulatedCluster:
         """The machine loses its power: its kubelet reports nothing more, and in a while the node is not Ready."""
         self.node(name)
         since = self._down_since[name] = self.now
-        self._at(since + self._not_ready_after_s, partial(self._miss, name, since))
+        self.at(since + self._not_ready_after_s, partial(self._miss, name, since))
 
     def node_up(self, name: str) -> None:
         """The machine has booted: its kubelet reports, ends what had to end and starts what it has."""
@@ -228,7 +233,7 @@ class SimulatedCluster:
         self._report(found, "True", "KubeletReady")
         for pod in self.pods_on(name):
             uid = pod["metadata"]["uid"]
-            self._at(self.now, partial(self._end if objects.is_terminating(pod) else self._run, uid))
+            self.at(self.now, partial(self._end if objects.is_terminating(pod) else self._run, uid))
         self.reconcile()
 
     def terminate_namespace(self, namespace: str) -> None:
@@ -271,7 +276,7 @@ class SimulatedCluster:
         pod["spec"]["nodeName"] = node
         pod["status"]["conditions"].append({"type": "PodScheduled", "status": "True"})
         self.store.put("pods", pod)
-        self._at(self.now + self._start_s, partial(self._run, pod["metadata"]["uid"]))
+        self.at(self.now + self._start_s, partial(self._run, pod["metadata"]["uid"]))
 
     def delete_pod(self, pod: Object, grace_s: int | None = None) -> None:
         """Begin the end of a pod: its own grace period if none is given; a later call can only shorten it."""
@@ -290,7 +295,7 @@ class SimulatedCluster:
                 "deletionGracePeriodSeconds": grace,
             }
             self.store.put("pods", pod)
-            self._at(self._end_of(pod), partial(self._end, uid))
+            self.at(self._end_of(pod), partial(self._end, uid))
             self.reconcile()
 
     def reconcile(self) -> None:

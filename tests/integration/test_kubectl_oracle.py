@@ -2,59 +2,23 @@
 
 from __future__ import annotations
 
-import asyncio
-import os
 import re
-import shutil
-import sys
-from dataclasses import dataclass
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from hardware_sim.kubernetes import PodTemplate, SimulatedCluster, SimulatedKubernetes, reference_cluster
+from tests.integration.kubectl import DRAIN, Kubectl, installed_kubectl
 from upsd.rack.kubernetes import KubernetesCluster
 
-DRAIN = ("--ignore-daemonsets", "--delete-emptydir-data", "--force")
-COMMAND_DEADLINE_S = 30.0
-
-
-@dataclass(frozen=True)
-class Kubectl:
-    """The real kubectl with a home of its own."""
-
-    program: str
-    home: Path
-
-    async def run(self, api: SimulatedKubernetes, *arguments: str) -> tuple[int, str]:
-        """Exit code and everything that was printed."""
-        kubeconfig = self.home / "kubeconfig"
-        api.write_kubeconfig(kubeconfig)
-        environment = {"PATH": os.environ["PATH"], "HOME": str(self.home), "KUBECONFIG": str(kubeconfig)}
-        process = await asyncio.create_subprocess_exec(
-            self.program,
-            *arguments,
-            env=environment,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.STDOUT,
-        )
-        try:
-            async with asyncio.timeout(COMMAND_DEADLINE_S):
-                output, _ = await process.communicate()
-        finally:
-            if process.returncode is None:
-                process.kill()
-                await process.wait()
-        return process.returncode or 0, output.decode()
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 @pytest.fixture
 def kubectl(tmp_path: Path) -> Kubectl:
-    """The kubectl on the PATH, or else the one among the locked dependencies."""
-    program = shutil.which("kubectl") or shutil.which("kubectl", path=Path(sys.executable).parent)
-    if program is None:
-        pytest.fail("kubectl is missing: install the package kubernetes-client")
-    return Kubectl(program, tmp_path)
+    """With a home of its own."""
+    return installed_kubectl(tmp_path)
 
 
 def small_cluster() -> SimulatedCluster:
