@@ -158,9 +158,32 @@ class SimulatedCluster:
         added["status"]["phase"] = "Succeeded"
         self.create("pods", objects.owned_by(added, job))
 
-    def add_budget(self, namespace: str, name: str, *, app: str, min_available: int = 1) -> None:
-        """Add a PodDisruptionBudget for the pods of the workload `app`."""
-        self.create("poddisruptionbudgets", objects.budget(namespace, name, app, min_available))
+    def add_budget(
+        self,
+        namespace: str,
+        name: str,
+        *,
+        app: str,
+        min_available: int | str = 1,
+        max_unavailable: int | str | None = None,
+        unready_may_go: bool = False,
+    ) -> None:
+        """Add a PodDisruptionBudget for the pods of the workload `app`.
+
+        Args:
+            namespace: Of the budget and the pods.
+            name: Of the budget.
+            app: Of the workload.
+            min_available: How many must be healthy, as a number or a percentage ("50%").
+            max_unavailable: How many may be missing, instead of that.
+            unready_may_go: Pods that are not Ready are always evicted (`AlwaysAllow`).
+        """
+        limits: Object = {"minAvailable": min_available}
+        if max_unavailable is not None:
+            limits = {"maxUnavailable": max_unavailable}
+        if unready_may_go:
+            limits["unhealthyPodEvictionPolicy"] = "AlwaysAllow"
+        self.create("poddisruptionbudgets", objects.budget(namespace, name, app, limits))
         self.reconcile()
 
     def remove_budget(self, namespace: str, name: str) -> None:

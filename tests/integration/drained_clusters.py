@@ -77,7 +77,7 @@ def terminating_pods(cluster: SimulatedCluster) -> None:
 
 def terminating_pod_with_a_budget(cluster: SimulatedCluster) -> None:
     """No budget is asked for a pod that goes anyway, and its successor is bound to no node."""
-    cluster.add_workload("StatefulSet", "data", "postgres", PodTemplate(stop_s=3.0))
+    cluster.add_workload("StatefulSet", "data", "postgres", PodTemplate(stop_s=8.0))
     cluster.add_budget("data", "postgres", app="postgres")
     cluster.advance(1.0)
     cluster.delete_pod(cluster.pod_of("postgres"))
@@ -125,6 +125,24 @@ def budget_that_yields_in_part(cluster: SimulatedCluster) -> None:
     """One of three may go, and with every node cordoned none comes back for it."""
     cluster.add_workload("Deployment", "web", "nginx", QUICK, replicas=3)
     cluster.add_budget("web", "nginx", app="nginx", min_available=2)
+
+
+def budget_of_a_percentage(cluster: SimulatedCluster) -> None:
+    """Half of three is two, rounded up."""
+    cluster.add_workload("Deployment", "web", "nginx", QUICK, replicas=3)
+    cluster.add_budget("web", "nginx", app="nginx", min_available="50%")
+
+
+def one_missing_at_a_time(cluster: SimulatedCluster) -> None:
+    """The first may go."""
+    cluster.add_workload("StatefulSet", "data", "etcd", QUICK, replicas=3)
+    cluster.add_budget("data", "etcd", app="etcd", max_unavailable=1)
+
+
+def all_may_be_missing(cluster: SimulatedCluster) -> None:
+    """As a percentage."""
+    cluster.add_workload("StatefulSet", "data", "etcd", QUICK, replicas=3)
+    cluster.add_budget("data", "etcd", app="etcd", max_unavailable="100%")
 
 
 def two_budgets(cluster: SimulatedCluster) -> None:
@@ -262,6 +280,9 @@ CASES = (
     Case("a budget that yields later", budget_that_yields_later),
     Case("a budget that never yields", budget_that_never_yields, only_ours=Counter({"data/postgres": 1}), yields=False),
     Case("a budget that yields in part", budget_that_yields_in_part, only_ours=Counter({"web/nginx": 2}), yields=False),
+    Case("a budget of a percentage", budget_of_a_percentage, only_ours=Counter({"web/nginx": 2}), yields=False),
+    Case("one missing at a time", one_missing_at_a_time, only_ours=Counter({"data/etcd": 2}), yields=False),
+    Case("all may be missing", all_may_be_missing),
     Case("two budgets", two_budgets, only_ours=Counter({"web/nginx": 1}), yields=False),
     Case("a budget of another namespace", budget_of_another_namespace),
     Case("a terminating namespace", terminating_namespace, only_ours=Counter({"old/nginx": 1}), yields=False),
