@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from aiohttp import web
 
-from hardware_sim.kubernetes import discovery, eviction, patch, selectors, status, tables
+from hardware_sim.kubernetes import discovery, eviction, patch, rbac, selectors, status, tables
 from hardware_sim.kubernetes.faults import Faults, LoggedRequest
 from hardware_sim.kubernetes.identity import ServerIdentity, fresh_identity
 from hardware_sim.kubernetes.watch import Watch
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from hardware_sim.kubernetes.cluster import SimulatedCluster
     from hardware_sim.kubernetes.objects import Object
+    from hardware_sim.kubernetes.rbac import Rights
 
 ROOT = "/{root:" + "|".join(discovery.ROOTS) + "}"
 BODY = web.RequestKey("body", object)
@@ -55,6 +56,8 @@ class SimulatedKubernetes:
         """
         self.cluster = cluster
         self.token = token
+        self.rights: Rights | None = None
+        """What whoever carries the token may do; everything, without."""
         self.faults = Faults()
         self.requests: list[LoggedRequest] = []
         self._identity = fresh_identity() if tls is True else tls or None
@@ -182,7 +185,8 @@ class SimulatedKubernetes:
             routes.add_get(path, self._get)
             routes.add_patch(path, self._patch)
             routes.add_delete(path, self._delete)
-        routes.add_post("/api/v1/namespaces/{namespace}/pods/{name}/eviction", self._evict)
+        routes.add_post("/api/v1/namespaces/{namespace}/pods/{name}" + rbac.EVICTION, self._evict)
+        routes.add_post(rbac.REVIEWS, self._review)
         return application
 
     @web.middleware
@@ -207,6 +211,7 @@ class SimulatedKubernetes:
                 answer = _too_many_requests(self.faults.retry_after_s)
             else:
                 self._authenticate(request)
+                self._authorize(request)
                 answer = await self._answer(request, handler)
         except status.Refused as refused:
             answer = _json(refused.status, refused.code, refused.headers)
@@ -224,6 +229,16 @@ class SimulatedKubernetes:
     def _authenticate(self, request: web.Request) -> None:
         if self.token and request.headers.get("Authorization") != f"Bearer {self.token}":
             raise status.Refused(401, "Unauthorized")
+
+    def _authorize(self, request: web.Request) -> None:
+        found = request.match_info
+        right = rbac.asked_right(request.method, request.path, found, request.query)
+        if self.rights and right:
+            self.rights.check(right, found.get("namespace", ""), found.get("name", ""))
+
+    async def _review(self, request: web.Request) -> web.Response:
+        rights = self.rights or rbac.EVERYTHING
+        return _json(rights.review(_body(request)), 201)
 
     async def _list(self, request: web.Request) -> web.StreamResponse:
         resource, query, store = _resource(request), request.query, self.cluster.store
