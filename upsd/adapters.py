@@ -91,8 +91,8 @@ def ssh_identity(settings: Settings) -> SshIdentity | None:
 
 def cluster(settings: Settings) -> KubernetesCluster | None:
     """The Kubernetes API, if there is one."""
-    kubernetes = settings.kubernetes
-    return KubernetesCluster(kubernetes.kubeconfig, kubernetes.request_timeout) if kubernetes else None
+    found = settings.kubernetes
+    return KubernetesCluster(found.kubeconfig, found.request_timeout, found.servers) if found else None
 
 
 def rack(

@@ -27,6 +27,7 @@ from upsd.settings_types import (
     Percent,
     Port,
     Positive,
+    ServerAddress,
     Share,
     Text,
     Topic,
@@ -155,6 +156,7 @@ class KubernetesSettings(Section):
     """The k3s API."""
 
     kubeconfig: Path = Path("/etc/upsd/kubeconfig")  # or credential upsd_kubeconfig
+    servers: tuple[ServerAddress, ...] = ()  # none: the one in the kubeconfig
     request_timeout: Duration = 5.0
     cordon_expected: Duration = 2.0
     drain_expected: Duration = 40.0

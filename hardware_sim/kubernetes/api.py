@@ -10,7 +10,9 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
+import ssl
 from contextlib import AsyncExitStack, contextmanager, suppress
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Self
 
 from aiohttp import web
@@ -52,7 +54,8 @@ class SimulatedKubernetes:
         Args:
             cluster: Time passes in it by the event loop's clock, as long as the server runs.
             tls: HTTPS with a certificate of its own (or the given one), or plain HTTP.
-            token: The bearer token that every request must carry; `None` lets everyone in.
+            token: The bearer token that every request must carry, unless it comes with a client certificate that the
+                identity asks for; `None` lets everyone in.
         """
         self.cluster = cluster
         self.token = token
@@ -227,6 +230,9 @@ class SimulatedKubernetes:
         return found
 
     def _authenticate(self, request: web.Request) -> None:
+        shown = request.get_extra_info("peercert")
+        if shown and ssl.cert_time_to_seconds(shown["notAfter"]) > datetime.now(tz=UTC).timestamp():
+            return
         if self.token and request.headers.get("Authorization") != f"Bearer {self.token}":
             raise status.Refused(401, "Unauthorized")
 

@@ -46,9 +46,9 @@ PAGE_SIZE = 500
 class KubernetesCluster:
     """A cluster that is reached by a kubeconfig; fits `upsd.domain.rack.Cluster`."""
 
-    def __init__(self, kubeconfig: Path, request_timeout_s: float) -> None:
+    def __init__(self, kubeconfig: Path, request_timeout_s: float, servers: Sequence[str] = ()) -> None:
         """As of `Access`."""
-        self._access = Access(kubeconfig, request_timeout_s)
+        self._access = Access(kubeconfig, request_timeout_s, servers)
         self._dry_run = False
 
     def rehearsed(self) -> KubernetesCluster:
