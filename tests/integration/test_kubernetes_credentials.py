@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import datetime as dt
 import os
+import re
 import ssl
 from typing import TYPE_CHECKING
 
@@ -13,7 +14,9 @@ import trustme
 
 from hardware_sim.kubernetes import SimulatedCluster, SimulatedKubernetes
 from hardware_sim.kubernetes.identity import ServerIdentity
+from tests.integration.brokers import until
 from tests.integration.kubeconfigs import editing
+from tests.integration.outage import scene
 from upsd.domain.rack import RackError
 from upsd.rack.kubernetes import KubernetesCluster
 
@@ -173,3 +176,43 @@ async def test_a_token_file_that_is_missing_is_told(api: SimulatedKubernetes, tm
         await rack.nodes()
     token.write_text(api.token or "")
     assert len(await rack.nodes()) == 1
+
+
+@WAYS
+@pytest.mark.parametrize(
+    ("days", "said"), [(31, None), (29, r"ends on \d{4}-\d\d-\d\d: restart k3s"), (-1, r"has ended on \d{4}-")]
+)
+def test_a_certificate_that_ends_soon_is_told(
+    authorities: Authorities,
+    tmp_path: Path,
+    write: Callable[[Path, tuple[bytes, bytes]], None],
+    days: int,
+    said: str | None,
+) -> None:
+    """A month before; and no more when it has been renewed, which nobody had to ask the server for."""
+    kubeconfig = tmp_path / "kubeconfig"
+    SimulatedKubernetes(SimulatedCluster()).write_kubeconfig(kubeconfig)
+    write(kubeconfig, authorities.certificate(days=days))
+    rack = KubernetesCluster(kubeconfig, TIMEOUT_S)
+    warnings = rack.warnings(NOW)
+    assert len(warnings) == (said is not None)
+    assert all(re.search(said or "", warning) for warning in warnings)
+    write(kubeconfig, authorities.certificate())
+    assert rack.warnings(NOW) == []
+
+
+def test_a_token_has_no_end_that_is_known(tmp_path: Path) -> None:
+    """Nor has a kubeconfig that is not there yet."""
+    assert KubernetesCluster(tmp_path / "none", TIMEOUT_S).warnings(NOW) == []
+    SimulatedKubernetes(SimulatedCluster()).write_kubeconfig(tmp_path / "kubeconfig")
+    assert KubernetesCluster(tmp_path / "kubeconfig", TIMEOUT_S).warnings(NOW) == []
+
+
+async def test_status_and_verdict_tell_of_a_certificate_that_ends(authorities: Authorities, tmp_path: Path) -> None:
+    """As something that hinders a shutdown before long."""
+    async with scene(tmp_path / "rack") as played:
+        write_inside(tmp_path / "rack" / "kubeconfig", authorities.certificate(days=5))
+        await played.start_daemon()
+        await played.heard("readiness_changed")
+        await played.says("the client certificate in")
+        await until(lambda: any("client certificate" in why for why in played.state["readiness"]["because"]))

@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import ssl
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import TYPE_CHECKING, TypeVar
 
 import httpx2
@@ -22,6 +23,7 @@ from upsd.rack.kubernetes.objects import PodResource
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
+    from datetime import datetime
     from pathlib import Path
 
     from lightkube import SingleConfig
@@ -32,6 +34,8 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 MOST_CONNECTIONS = 32
+CERTIFICATE_NOTICE = timedelta(days=30)
+"""How long before a client certificate ends people are told."""
 
 HINTS = {
     401: "renew the credentials in {kubeconfig}",
@@ -66,9 +70,22 @@ class Access:
         self._clients: dict[str, Client] = {}
         self._files: tuple[Path, ...] = (kubeconfig,)
         self._versions: kubeconfigs.Versions | None = None
+        self._certificate_ends: datetime | None = None
         self._answered_last = ""
         with contextlib.suppress(RackError):
             self._current_clients()
+
+    def warnings(self, now: datetime) -> list[str]:
+        """What a person should mend before an outage comes, as of this date."""
+        with contextlib.suppress(RackError):
+            self._current_clients()
+        ends = self._certificate_ends
+        if ends is None or ends - now > CERTIFICATE_NOTICE:
+            return []
+        when = f"ends on {ends:%Y-%m-%d}" if ends > now else f"has ended on {ends:%Y-%m-%d}"
+        renew = "restart k3s, which renews it, and copy its kubeconfig again"
+        token = "or use the token of config/k3s/upsd-rbac.yaml, which does not end"
+        return [f"the client certificate in {self._kubeconfig} {when}: {renew}; {token}"]
 
     async def ask(self, what: str, request: Callable[[Client], Awaitable[T]]) -> T:
         """Send the request, in time; any failure becomes a `RackError` that says what to do."""
@@ -155,7 +172,7 @@ class Access:
             version = kubeconfigs.versions_of((kubeconfig,))
             config, user, named = kubeconfigs.read(kubeconfig)
             versions = version + kubeconfigs.versions_of(named)
-            tls = kubeconfigs.tls_of(config, user)
+            tls, ends = kubeconfigs.tls_of(config, user), kubeconfigs.certificate_ends(config, user)
             servers = self._servers or (config.cluster.server,)
             self._clients = {server: _client(config, server, tls) for server in servers}
         except Exception as error:
@@ -164,7 +181,7 @@ class Access:
             reason = str(error).partition("\n")[0]
             wrong = f"{kubeconfig} cannot be used as a kubeconfig ({type(error).__name__}: {reason})"
             raise RackError(f"{wrong}: see config/k3s/ for how to write one") from error
-        self._files, self._versions = (kubeconfig, *named), versions
+        self._files, self._versions, self._certificate_ends = (kubeconfig, *named), versions, ends
 
 
 class Client(AsyncClient):

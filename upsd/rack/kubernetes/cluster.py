@@ -32,6 +32,7 @@ from upsd.rack.kubernetes.objects import (
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
+    from datetime import datetime
     from pathlib import Path
 
     from lightkube.models.meta_v1 import Status
@@ -50,6 +51,10 @@ class KubernetesCluster:
         """As of `Access`."""
         self._access = Access(kubeconfig, request_timeout_s, servers)
         self._dry_run = False
+
+    def warnings(self, now: datetime) -> list[str]:
+        """What a person should mend before an outage comes, as of this date."""
+        return self._access.warnings(now)
 
     def rehearsed(self) -> KubernetesCluster:
         """The same, with every change a server-side dry run: judged as ever, and not kept."""

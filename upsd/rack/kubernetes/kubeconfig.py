@@ -5,15 +5,18 @@ Tokens of ServiceAccounts are renewed in files of their own, client certificates
 
 from __future__ import annotations
 
+import base64
 import ssl
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from cryptography import x509
 from lightkube import ConfigError, KubeConfig
 from lightkube.config.client_adapter import verify_cluster
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from datetime import datetime
 
     from lightkube import SingleConfig
     from lightkube.config.models import User
@@ -54,6 +57,17 @@ def tls_of(config: SingleConfig, user: User) -> ssl.SSLContext:
     if config.cluster.certificate_auth or config.cluster.certificate_auth_data:
         context.verify_flags &= ~ssl.VERIFY_X509_STRICT
     return context
+
+
+def certificate_ends(config: SingleConfig, user: User) -> datetime | None:
+    """Until when the user's certificate is good; `None` if it has none."""
+    if user.client_cert_data:
+        text = base64.b64decode(user.client_cert_data)
+    elif user.client_cert:
+        text = Path(config.abs_file(user.client_cert)).read_bytes()
+    else:
+        return None
+    return x509.load_pem_x509_certificate(text).not_valid_after_utc
 
 
 def _version(path: Path) -> tuple[int, ...]:
