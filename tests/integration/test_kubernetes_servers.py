@@ -27,6 +27,7 @@ class Masters:
     first: SimulatedKubernetes
     second: SimulatedKubernetes
     rack: KubernetesCluster
+    kubeconfig: Path
 
     async def asked(self) -> list[int]:
         """How often a request for the nodes comes to each."""
@@ -51,12 +52,12 @@ async def masters(tmp_path: Path) -> AsyncIterator[Masters]:
     ):
         first.write_kubeconfig(tmp_path / "kubeconfig")
         rack = KubernetesCluster(tmp_path / "kubeconfig", TIMEOUT_S, (first.url, second.url))
-        yield Masters(first, second, rack)
+        yield Masters(first, second, rack, tmp_path / "kubeconfig")
 
 
-async def test_without_a_list_the_server_of_the_kubeconfig_is_asked(masters: Masters, tmp_path: Path) -> None:
+async def test_without_a_list_the_server_of_the_kubeconfig_is_asked(masters: Masters) -> None:
     """And no other."""
-    masters.rack = KubernetesCluster(tmp_path / "kubeconfig", TIMEOUT_S)
+    masters.rack = KubernetesCluster(masters.kubeconfig, TIMEOUT_S)
     assert await masters.asked() == [1, 0]
 
 
@@ -79,6 +80,14 @@ async def test_a_server_that_is_silent_costs_its_share_of_the_request_once(maste
     assert await masters.asked() == [1, 1]
     assert TIMEOUT_S / 2 <= loop.time() - started_at < TIMEOUT_S
     assert await masters.asked() == [0, 1]
+
+
+async def test_a_server_that_is_somebody_else_is_passed_over(masters: Masters) -> None:
+    """Its certificate is none of the CA in the kubeconfig, so it is not even shown the token."""
+    async with SimulatedKubernetes(SimulatedCluster()) as stranger:
+        masters.rack = KubernetesCluster(masters.kubeconfig, TIMEOUT_S, (stranger.url, masters.second.url))
+        assert await masters.asked() == [0, 1]
+        assert stranger.requests == []
 
 
 async def test_requests_side_by_side_all_find_the_server_that_is_left(masters: Masters) -> None:

@@ -84,8 +84,8 @@ class Access:
             return []
         when = f"ends on {ends:%Y-%m-%d}" if ends > now else f"has ended on {ends:%Y-%m-%d}"
         renew = "restart k3s, which renews it, and copy its kubeconfig again"
-        token = "or use the token of config/k3s/upsd-rbac.yaml, which does not end"
-        return [f"the client certificate in {self._kubeconfig} {when}: {renew}; {token}"]
+        instead = "use the token of config/k3s/upsd-rbac.yaml, which does not end"
+        return [f"the client certificate in {self._kubeconfig} {when}: {renew}; or {instead}"]
 
     async def ask(self, what: str, request: Callable[[Client], Awaitable[T]]) -> T:
         """Send the request, in time; any failure becomes a `RackError` that says what to do."""
