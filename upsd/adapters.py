@@ -109,8 +109,8 @@ def ssh_hosts(settings: Settings, identity: SshIdentity | None) -> dict[str, Ssh
 
 def cluster(settings: Settings) -> KubernetesCluster | None:
     """The Kubernetes API, if there is one."""
-    kubernetes = settings.kubernetes
-    return KubernetesCluster(kubernetes.kubeconfig, kubernetes.request_timeout) if kubernetes else None
+    found = settings.kubernetes
+    return KubernetesCluster(found.kubeconfig, found.request_timeout, found.servers) if found else None
 
 
 def rack(

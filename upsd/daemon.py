@@ -337,6 +337,7 @@ class Daemon:
             *self._battery_keeper.troubles(),
             self._filing.trouble,
             *(self._identity.warnings() if self._identity else ()),
+            *(self._cluster.warnings(datetime.now(UTC)) if self._cluster else ()),
         ]
         return tuple(trouble for trouble in found if trouble)
 

@@ -8,7 +8,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field, field_validator
 
-from upsd.settings_types import Duration, MachineName, Section, Text
+from upsd.settings_types import Duration, MachineName, Section, ServerAddress, Text
 
 
 def _label(text: str) -> str:
@@ -41,6 +41,7 @@ class KubernetesSettings(Section):
     """The k3s API."""
 
     kubeconfig: Path = Path("/etc/upsd/kubeconfig")  # or credential upsd_kubeconfig
+    servers: tuple[ServerAddress, ...] = ()  # none: the one in the kubeconfig
     request_timeout: Duration = 5.0
     cordon_expected: Duration = 2.0
     drain_expected: Duration = 40.0

@@ -91,6 +91,9 @@ MachineName = Annotated[
     str, _matching(r"[A-Za-z0-9][A-Za-z0-9._-]*", 'letters, digits, ".", "_" and "-", with a letter or digit first')
 ]
 Host = Annotated[str, _matching(r"[^\s/@-][^\s/@]*", "a host name or an address alone, without user or port")]
+ServerAddress = Annotated[
+    str, _matching(r"https://[^\s/@]+", 'an address such as "https://192.168.7.10:6443", without user or path')
+]
 MacAddress = Annotated[str, AfterValidator(_mac_address)]
 Ipv4 = Annotated[str, AfterValidator(_ipv4_address)]
 UpsPort = Annotated[

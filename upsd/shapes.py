@@ -122,7 +122,7 @@ def step_fingerprints(settings: Settings, plan: Plan) -> dict[str, str]:
         machines[nas.name] = (nas.host, nas.port, nas.user, nas.poweroff_command, ssh)
     mounted = nas and (nas.mount, nas.host, nas.unmount_command)
     datastore = settings.datastore
-    cluster = settings.kubernetes and settings.kubernetes.kubeconfig
+    cluster = settings.kubernetes and (settings.kubernetes.kubeconfig, *settings.kubernetes.servers)
     outlets = (ups.port, ups.serial, ups.model, ups.protocol, ups.ident, ups.outlet_off_delay, ups.outlet_restore_delay)
 
     def acts_on(step: Step) -> object:

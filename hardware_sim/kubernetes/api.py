@@ -1,7 +1,8 @@
 """The simulated cluster behind the Kubernetes API: HTTP routes, TLS, the bearer token, and faults.
 
-Served as far as kubectl and the daemon use it: discovery, lists with selectors and pages, tables, PATCH, evictions and
-deletions of pods. Not served: watches, creation of objects, protobuf, and OpenAPI.
+Served as far as kubectl and the daemon use it: discovery, lists with selectors and pages, watches, tables, PATCH,
+evictions and deletions of pods. Not served: creation of objects, lists as they were at an older resource version,
+protobuf, and OpenAPI.
 """
 
 from __future__ import annotations
@@ -9,14 +10,17 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
+import ssl
 from contextlib import AsyncExitStack, contextmanager, suppress
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Self
 
 from aiohttp import web
 
-from hardware_sim.kubernetes import discovery, eviction, patch, selectors, status, tables
+from hardware_sim.kubernetes import discovery, eviction, patch, rbac, selectors, status, tables
 from hardware_sim.kubernetes.faults import Faults, LoggedRequest
 from hardware_sim.kubernetes.identity import ServerIdentity, fresh_identity
+from hardware_sim.kubernetes.watch import Watch
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -25,9 +29,12 @@ if TYPE_CHECKING:
 
     from hardware_sim.kubernetes.cluster import SimulatedCluster
     from hardware_sim.kubernetes.objects import Object
+    from hardware_sim.kubernetes.rbac import Rights
 
 ROOT = "/{root:" + "|".join(discovery.ROOTS) + "}"
 BODY = web.RequestKey("body", object)
+BOOKMARK_S = 60.0
+"""From one bookmark to the next; a watch that is over ends with one."""
 SHUTDOWN_S = 0.2
 """How long answers under way may still take when the server stops."""
 
@@ -47,10 +54,13 @@ class SimulatedKubernetes:
         Args:
             cluster: Time passes in it by the event loop's clock, as long as the server runs.
             tls: HTTPS with a certificate of its own (or the given one), or plain HTTP.
-            token: The bearer token that every request must carry; `None` lets everyone in.
+            token: The bearer token that every request must carry, unless it comes with a client certificate that the
+                identity asks for; `None` lets everyone in.
         """
         self.cluster = cluster
         self.token = token
+        self.rights: Rights | None = None
+        """What whoever carries the token may do; everything, without."""
         self.faults = Faults()
         self.requests: list[LoggedRequest] = []
         self._identity = fresh_identity() if tls is True else tls or None
@@ -77,6 +87,7 @@ class SimulatedKubernetes:
 
     async def start(self) -> None:
         """Serve; after a `stop` on the same port again."""
+        self.cluster.store.compact()  # a server that starts knows nothing of what went before
         loop = asyncio.get_running_loop()
         offset = self.cluster.now - loop.time()
         self.cluster.clock = lambda: loop.time() + offset
@@ -177,7 +188,8 @@ class SimulatedKubernetes:
             routes.add_get(path, self._get)
             routes.add_patch(path, self._patch)
             routes.add_delete(path, self._delete)
-        routes.add_post("/api/v1/namespaces/{namespace}/pods/{name}/eviction", self._evict)
+        routes.add_post("/api/v1/namespaces/{namespace}/pods/{name}" + rbac.EVICTION, self._evict)
+        routes.add_post(rbac.REVIEWS, self._review)
         return application
 
     @web.middleware
@@ -188,18 +200,26 @@ class SimulatedKubernetes:
         except ValueError:
             body = None
         request[BODY] = body
-        self.requests.append(LoggedRequest(request.method, request.path, dict(request.query), body))
+        logged = LoggedRequest(request.method, request.path, dict(request.query), body)
+        self.requests.append(logged)
         self._notify()
         await asyncio.sleep(self.faults.latency_s)
         if self.faults.mute:
             await asyncio.Event().wait()
         self.cluster.advance(self.cluster.now)
+        answer: web.StreamResponse
         try:
             self.faults.check(request.method, request.path)
-            self._authenticate(request)
-            return await self._answer(request, handler)
+            if self.faults.throttle():
+                answer = _too_many_requests(self.faults.retry_after_s)
+            else:
+                self._authenticate(request)
+                self._authorize(request)
+                answer = await self._answer(request, handler)
         except status.Refused as refused:
-            return _json(refused.status, refused.code)
+            answer = _json(refused.status, refused.code, refused.headers)
+        logged.code = answer.status
+        return answer
 
     async def _answer(self, request: web.Request, handler: Any) -> web.StreamResponse:
         try:
@@ -210,17 +230,33 @@ class SimulatedKubernetes:
         return found
 
     def _authenticate(self, request: web.Request) -> None:
+        shown = request.get_extra_info("peercert")
+        if shown and ssl.cert_time_to_seconds(shown["notAfter"]) > datetime.now(tz=UTC).timestamp():
+            return
         if self.token and request.headers.get("Authorization") != f"Bearer {self.token}":
             raise status.Refused(401, "Unauthorized")
 
-    async def _list(self, request: web.Request) -> web.Response:
-        resource = _resource(request)
-        query = request.query
+    def _authorize(self, request: web.Request) -> None:
+        found = request.match_info
+        right = rbac.asked_right(request.method, request.path, found, request.query)
+        if self.rights and right:
+            self.rights.check(right, found.get("namespace", ""), found.get("name", ""))
+
+    async def _review(self, request: web.Request) -> web.Response:
+        rights = self.rights or rbac.EVERYTHING
+        return _json(rights.review(_body(request)), 201)
+
+    async def _list(self, request: web.Request) -> web.StreamResponse:
+        resource, query, store = _resource(request), request.query, self.cluster.store
+        namespace = request.match_info.get("namespace", "")
         if query.get("watch") in ("1", "true"):
-            raise status.Refused(405, "watches are not simulated")
-        every = self.cluster.store.items(resource.plural, request.match_info.get("namespace", ""))
-        items, token = selectors.page(selectors.selected(every, query), query)
-        described = {"resourceVersion": str(self.cluster.store.version)} | ({"continue": token} if token else {})
+            return await self._watch(request, Watch(store, resource, namespace, query))
+        wanted = selectors.version_of(query)
+        if wanted > store.version:
+            raise status.future_version(wanted, store.version)
+        selected = selectors.selected(store.items(resource.plural, namespace), query)
+        items, token = selectors.page(selected, query, version=store.version, oldest=store.compacted)
+        described = {"resourceVersion": str(store.version)} | ({"continue": token} if token else {})
         found: Object = {
             "kind": f"{resource.kind}List",
             "apiVersion": resource.group_version,
@@ -229,6 +265,37 @@ class SimulatedKubernetes:
         if _wants_table(request):
             found = tables.table(resource.plural, items, self.cluster.date())
         return _json(found | {"metadata": described})
+
+    async def _watch(self, request: web.Request, watch: Watch) -> web.StreamResponse:
+        """Stream the events until the query's `timeoutSeconds` are over, or until one says that it can't go on."""
+        plural, tabular, header = _resource(request).plural, _wants_table(request), True
+        response = web.StreamResponse(headers={"Content-Type": "application/json"})
+        await response.prepare(request)
+
+        async def send(kind: str, item: Object) -> None:
+            await response.write(json.dumps({"type": kind, "object": item}).encode() + b"\n")
+
+        loop = asyncio.get_running_loop()
+        timeout_s = float(request.query.get("timeoutSeconds") or "inf")
+        over_at, bookmark_at = loop.time() + timeout_s, loop.time() + BOOKMARK_S
+        with self._listening() as changed:
+            while loop.time() < over_at:
+                changed.clear()
+                for kind, item in watch.events():
+                    if kind == "ERROR":
+                        await send(kind, item)
+                        return response
+                    await send(
+                        kind, tables.table(plural, [item], self.cluster.date(), header=header) if tabular else item
+                    )
+                    header = False
+                with suppress(TimeoutError):
+                    async with asyncio.timeout_at(min(over_at, bookmark_at)):
+                        await changed.wait()
+                if watch.bookmarks and loop.time() >= min(over_at, bookmark_at):
+                    bookmark_at = loop.time() + BOOKMARK_S
+                    await send("BOOKMARK", watch.bookmark())
+        return response
 
     async def _get(self, request: web.Request) -> web.Response:
         item = self._find(request)
@@ -296,9 +363,15 @@ def _wants_table(request: web.Request) -> bool:
     return "as=Table" in request.headers.get("Accept", "")
 
 
-def _json(found: Object, code: int = 200) -> web.Response:
+def _json(found: Object, code: int = 200, headers: Mapping[str, str] | None = None) -> web.Response:
     # A real server names no charset, and clients compare the type.
-    return web.Response(body=json.dumps(found).encode(), status=code, content_type="application/json")
+    return web.Response(body=json.dumps(found).encode(), status=code, content_type="application/json", headers=headers)
+
+
+def _too_many_requests(retry_after_s: int) -> web.Response:
+    # The filter that does this comes before everything that knows of Status objects: the body is plain text.
+    text = "Too many requests, please try again later.\n"
+    return web.Response(text=text, status=429, headers={"Retry-After": str(retry_after_s)})
 
 
 def _constant(answer: Object) -> Any:

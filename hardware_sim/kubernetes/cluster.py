@@ -98,7 +98,8 @@ class SimulatedCluster:
         found = self._epoch + timedelta(seconds=self.now if instant is None else instant)
         return found.strftime("%Y-%m-%dT%H:%M:%SZ")
 
-    def _at(self, when: float, action: Callable[[], None]) -> None:
+    def at(self, when: float, action: Callable[[], None]) -> None:
+        """Let something happen at an instant of the cluster's own time line."""
         heapq.heappush(self._agenda, (when, next(self._tickets), action))
         self.store.changed()  # whoever lets time pass may have a sooner instant to wait for
 
@@ -157,14 +158,41 @@ class SimulatedCluster:
         added["status"]["phase"] = "Succeeded"
         self.create("pods", objects.owned_by(added, job))
 
-    def add_budget(self, namespace: str, name: str, *, app: str, min_available: int = 1) -> None:
-        """Add a PodDisruptionBudget for the pods of the workload `app`."""
-        self.create("poddisruptionbudgets", objects.budget(namespace, name, app, min_available))
+    def add_budget(
+        self,
+        namespace: str,
+        name: str,
+        *,
+        app: str,
+        min_available: int | str = 1,
+        max_unavailable: int | str | None = None,
+        unready_may_go: bool = False,
+    ) -> None:
+        """Add a PodDisruptionBudget for the pods of the workload `app`.
+
+        Args:
+            namespace: Of the budget and the pods.
+            name: Of the budget.
+            app: Of the workload.
+            min_available: How many must be healthy, as a number or a percentage ("50%").
+            max_unavailable: How many may be missing, instead of that.
+            unready_may_go: Pods that are not Ready are always evicted (`AlwaysAllow`).
+        """
+        limits: Object = {"minAvailable": min_available}
+        if max_unavailable is not None:
+            limits = {"maxUnavailable": max_unavailable}
+        if unready_may_go:
+            limits["unhealthyPodEvictionPolicy"] = "AlwaysAllow"
+        self.create("poddisruptionbudgets", objects.budget(namespace, name, app, limits))
         self.reconcile()
 
     def add_volume(self, name: str, claim: tuple[str, str], source: Object) -> None:
         """Add a PersistentVolume bound to a claim (namespace and name), on this `nfs` or `csi`."""
         self.create("persistentvolumes", objects.persistent_volume(name, claim, source))
+
+    def remove_budget(self, namespace: str, name: str) -> None:
+        """Take the PodDisruptionBudget away."""
+        self.store.remove("poddisruptionbudgets", self.store.get("poddisruptionbudgets", namespace, name))
 
     def create(self, plural: str, item: Object) -> None:
         """Store a new object with a UID and a date, and its namespace with it."""
@@ -221,7 +249,7 @@ class SimulatedCluster:
         """The machine loses its power: its kubelet reports nothing more, and in a while the node is not Ready."""
         self.node(name)
         since = self._down_since[name] = self.now
-        self._at(since + self._not_ready_after_s, partial(self._miss, name, since))
+        self.at(since + self._not_ready_after_s, partial(self._miss, name, since))
 
     def node_up(self, name: str) -> None:
         """The machine has booted: its kubelet reports, ends what had to end and starts what it has."""
@@ -232,7 +260,7 @@ class SimulatedCluster:
         self._report(found, "True", "KubeletReady")
         for pod in self.pods_on(name):
             uid = pod["metadata"]["uid"]
-            self._at(self.now, partial(self._end if objects.is_terminating(pod) else self._run, uid))
+            self.at(self.now, partial(self._end if objects.is_terminating(pod) else self._run, uid))
         self.reconcile()
 
     def terminate_namespace(self, namespace: str) -> None:
@@ -275,7 +303,7 @@ class SimulatedCluster:
         pod["spec"]["nodeName"] = node
         pod["status"]["conditions"].append({"type": "PodScheduled", "status": "True"})
         self.store.put("pods", pod)
-        self._at(self.now + self._start_s, partial(self._run, pod["metadata"]["uid"]))
+        self.at(self.now + self._start_s, partial(self._run, pod["metadata"]["uid"]))
 
     def delete_pod(self, pod: Object, grace_s: int | None = None) -> None:
         """Begin the end of a pod: its own grace period if none is given; a later call can only shorten it."""
@@ -294,7 +322,7 @@ class SimulatedCluster:
                 "deletionGracePeriodSeconds": grace,
             }
             self.store.put("pods", pod)
-            self._at(self._end_of(pod), partial(self._end, uid))
+            self.at(self._end_of(pod), partial(self._end, uid))
             self.reconcile()
 
     def reconcile(self) -> None:

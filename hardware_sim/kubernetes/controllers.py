@@ -5,6 +5,7 @@ Each reads the whole cluster and does what is missing, so that calling `reconcil
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 from hardware_sim.kubernetes import objects
@@ -90,17 +91,43 @@ def _schedule(cluster: SimulatedCluster, pod: Object) -> None:
 
 def _count_disruptions(cluster: SimulatedCluster, budget: Object) -> None:
     """Keep the budget's status, by which evictions are granted."""
-    labels = budget["spec"]["selector"]["matchLabels"]
-    pods = cluster.store.items("pods", budget["metadata"]["namespace"])
+    labels, namespace = budget["spec"]["selector"]["matchLabels"], budget["metadata"]["namespace"]
+    pods = cluster.store.items("pods", namespace)
     matching = [pod for pod in pods if objects.has_labels(pod, labels) and not objects.is_finished(pod)]
-    healthy = [pod for pod in matching if objects.is_ready(pod) and not objects.is_terminating(pod)]
-    needed = budget["spec"]["minAvailable"]
+    healthy = sum(objects.is_ready(pod) and not objects.is_terminating(pod) for pod in matching)
+    expected, needed = _needed(cluster, budget["spec"], namespace, matching)
     status = {
-        "currentHealthy": len(healthy),
+        "currentHealthy": healthy,
         "desiredHealthy": needed,
-        "disruptionsAllowed": max(0, len(healthy) - needed),
-        "expectedPods": len(matching),
+        "disruptionsAllowed": max(0, healthy - needed) if expected else 0,
+        "expectedPods": expected,
     }
     if status != budget["status"]:
         budget["status"] = status
         cluster.store.put("poddisruptionbudgets", budget)
+
+
+def _needed(cluster: SimulatedCluster, limits: Object, namespace: str, pods: list[Object]) -> tuple[int, int]:
+    """How many pods there should be, and how many of them must be healthy.
+
+    A number of pods that must be available counts against the pods there are; everything else against what their
+    controllers want, so that pods without a controller do not count.
+    """
+    available = limits.get("minAvailable")
+    if isinstance(available, int):
+        return len(pods), available
+    owners = {
+        (PLURALS[owner["kind"]], owner["name"])
+        for pod in pods
+        for owner in pod["metadata"].get("ownerReferences", ())
+        if owner["kind"] in PLURALS
+    }
+    expected = sum(cluster.store.get(plural, namespace, name)["spec"].get("replicas", 0) for plural, name in owners)
+    if available is not None:
+        return expected, _scaled(available, expected)
+    return expected, max(0, expected - _scaled(limits["maxUnavailable"], expected))
+
+
+def _scaled(limit: int | str, expected: int) -> int:
+    """A number as it is; a percentage of what is expected, rounded up."""
+    return limit if isinstance(limit, int) else math.ceil(expected * int(limit.removesuffix("%")) / 100)

@@ -75,7 +75,7 @@ def resources(root: str) -> Object:
             "namespaced": resource.namespaced,
             "kind": resource.kind,
             "shortNames": [resource.short_name],
-            "verbs": ["get", "list", "patch"] + ["delete"] * (resource.plural == "pods"),
+            "verbs": ["get", "list", "patch", "watch"] + ["delete"] * (resource.plural == "pods"),
         }
         for resource in RESOURCES.values()
         if resource.root == root

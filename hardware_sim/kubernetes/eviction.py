@@ -74,7 +74,14 @@ def _check_budgets(cluster: SimulatedCluster, pod: Object) -> None:
     for budget in budgets:
         found = budget["status"]
         healthy, needed = found["currentHealthy"], found["desiredHealthy"]
-        # An unhealthy pod may go as long as the others are enough (IfHealthyBudget, the default policy).
-        allowed = found["disruptionsAllowed"] > 0 if objects.is_ready(pod) else healthy >= needed
-        if not allowed:
-            raise status.disruption_budget(budget["metadata"]["name"], healthy, needed)
+        if found["disruptionsAllowed"] > 0 or _may_go_unready(pod, budget):
+            continue
+        raise status.disruption_budget(budget["metadata"]["name"], healthy, needed)
+
+
+def _may_go_unready(pod: Object, budget: Object) -> bool:
+    """A pod that is not Ready takes nothing from a budget that is healthy, and needs at least one pod to be that."""
+    if objects.is_ready(pod):
+        return False
+    healthy, needed = int(budget["status"]["currentHealthy"]), int(budget["status"]["desiredHealthy"])
+    return budget["spec"].get("unhealthyPodEvictionPolicy") == "AlwaysAllow" or healthy >= needed > 0

@@ -8,7 +8,7 @@ from typing import Any
 from hardware_sim.kubernetes.status import REASONS, Refused
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class LoggedRequest:
     """One request that reached the server, whatever became of it."""
 
@@ -16,6 +16,8 @@ class LoggedRequest:
     path: str
     query: dict[str, str]
     body: Any
+    code: int = 0
+    """Of the answer; 0 until there is one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +42,10 @@ class Faults:
     mute: bool = False
     """Requests are accepted and never answered."""
     refusals: list[Refusal] = field(default_factory=list)
+    throttled: int = 0
+    """So many requests are turned away for now, since the server has too much to do."""
+    retry_after_s: int = 1
+    """What they are told."""
 
     def refuse(self, code: int, *, method: str = "", path: str = "") -> None:
         """From now on answer with this code, as a proper Status; `path` is a part of the URL's path."""
@@ -47,7 +53,7 @@ class Faults:
 
     def clear(self) -> None:
         """Take all faults away."""
-        self.latency_s, self.mute = 0.0, False
+        self.latency_s, self.mute, self.throttled = 0.0, False, 0
         self.refusals.clear()
 
     def check(self, method: str, path: str) -> None:
@@ -59,3 +65,10 @@ class Faults:
         for refusal in self.refusals:
             if refusal.matches(method, path):
                 raise Refused(refusal.code, f"{REASONS[refusal.code]}: {method} {path} (simulated)")
+
+    def throttle(self) -> bool:
+        """Whether this request is turned away."""
+        if not self.throttled:
+            return False
+        self.throttled -= 1
+        return True

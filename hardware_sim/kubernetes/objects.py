@@ -104,13 +104,13 @@ def workload(kind: str, namespace: str, name: str, replicas: int | None) -> Obje
     return {"apiVersion": "apps/v1", "kind": kind, "metadata": described, "spec": spec, "status": {}}
 
 
-def budget(namespace: str, name: str, app: str, min_available: int) -> Object:
-    """A PodDisruptionBudget for the pods labelled `app=…`."""
+def budget(namespace: str, name: str, app: str, limits: Object) -> Object:
+    """A PodDisruptionBudget for the pods labelled `app=…`; `limits` are the other fields of its spec."""
     return {
         "apiVersion": "policy/v1",
         "kind": "PodDisruptionBudget",
         "metadata": metadata(name, namespace),
-        "spec": {"minAvailable": min_available, "selector": {"matchLabels": {"app": app}}},
+        "spec": limits | {"selector": {"matchLabels": {"app": app}}},
         "status": {},
     }
 

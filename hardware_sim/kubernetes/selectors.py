@@ -1,4 +1,4 @@
-"""Lists: field selectors, label selectors, and pages."""
+"""Lists: field selectors, label selectors, resource versions, and pages."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import base64
 from typing import TYPE_CHECKING, Any
 
 from hardware_sim.kubernetes.objects import full_name
-from hardware_sim.kubernetes.status import Refused
+from hardware_sim.kubernetes.status import Refused, expired_page, invalid_version
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -35,16 +35,43 @@ def selected(items: Iterable[Object], query: Mapping[str, str]) -> list[Object]:
     ]
 
 
-def page(items: list[Object], query: Mapping[str, str]) -> tuple[list[Object], str]:
-    """The next page of the list by `limit` and `continue`, and the token of the one after it (empty: none)."""
+def version_of(query: Mapping[str, str]) -> int:
+    """The query's `resourceVersion`; 0 if there is none.
+
+    Raises:
+        Refused: 400 for what is no number.
+    """
+    version = query.get("resourceVersion") or "0"
+    if not version.isdecimal():
+        raise invalid_version(version)
+    return int(version)
+
+
+def page(
+    items: list[Object], query: Mapping[str, str], *, version: int = 0, oldest: int = 0
+) -> tuple[list[Object], str]:
+    """The next page of the list by `limit` and `continue`, and the token of the one after it (empty: none).
+
+    Args:
+        items: The whole list.
+        query: As sent.
+        version: The store's version, at which the first page is made.
+        oldest: The oldest version that the store remembers.
+
+    Raises:
+        Refused: 410 for a page of a list that is older than that.
+    """
     token = query.get("continue", "")
     if token:
-        last = tuple(base64.urlsafe_b64decode(token).decode().split("/"))
-        items = [item for item in items if full_name(item) > last]
+        made_at, *last = base64.urlsafe_b64decode(token).decode().split("/")
+        if int(made_at) < oldest:
+            raise expired_page()
+        version = int(made_at)
+        items = [item for item in items if full_name(item) > tuple(last)]
     limit = int(query.get("limit") or 0)
     if not 0 < limit < len(items):
         return items, ""
-    end = "/".join(full_name(items[limit - 1]))
+    end = "/".join((str(version), *full_name(items[limit - 1])))
     return items[:limit], base64.urlsafe_b64encode(end.encode()).decode()
 
 

@@ -14,11 +14,13 @@ REASONS = {
     404: "NotFound",
     405: "MethodNotAllowed",
     409: "Conflict",
+    410: "Expired",
     415: "UnsupportedMediaType",
     422: "Invalid",
     429: "TooManyRequests",
     500: "InternalError",
     503: "ServiceUnavailable",
+    504: "Timeout",
 }
 
 
@@ -39,6 +41,12 @@ class Refused(Exception):  # noqa: N818 -- it is an answer, not a fault of ours
         }
         if details:
             self.status["details"] = details
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """Retry-After, if the details say when."""
+        seconds = self.status.get("details", {}).get("retryAfterSeconds")
+        return {"Retry-After": str(seconds)} if seconds else {}
 
 
 def success() -> Object:
@@ -85,3 +93,34 @@ def namespace_terminating(pod: str, namespace: str) -> Refused:
     }
     details = {"name": pod, "kind": "pods", "causes": [cause]}
     return Refused(403, f'pods "{pod}" is forbidden: {why}', details=details)
+
+
+def expired(version: int, oldest: int) -> Refused:
+    """410: what came after that version is forgotten."""
+    return Refused(410, f"too old resource version: {version} ({oldest})")
+
+
+def expired_page() -> Refused:
+    """410: the list that the page belongs to is forgotten."""
+    why = "The provided continue parameter is too old to display a consistent list result"
+    return Refused(410, f"{why}. You can start a new list without the continue parameter.")
+
+
+def future_version(version: int, current: int) -> Refused:
+    """504 with Retry-After, to a list that must not be older than a version which is not there yet."""
+    cause = {"reason": "ResourceVersionTooLarge", "message": "Too large resource version"}
+    message = f"Timeout: Too large resource version: {version}, current: {current}"
+    return Refused(504, message, details={"causes": [cause], "retryAfterSeconds": 1})
+
+
+def invalid_version(version: str) -> Refused:
+    """400: resource versions are numbers, though clients should not know."""
+    return Refused(400, f"resourceVersion: Invalid value: {version!r}: strconv.ParseUint: invalid syntax")
+
+
+def no_initial_events() -> Refused:
+    """422, which tells a client to list first and watch then."""
+    why = "sendInitialEvents is forbidden for watch unless the WatchList feature gate is enabled"
+    cause = {"reason": "FieldValueForbidden", "message": f"Forbidden: {why}", "field": "sendInitialEvents"}
+    message = f'ListOptions.meta.k8s.io "" is invalid: sendInitialEvents: Forbidden: {why}'
+    return Refused(422, message, details={"group": "meta.k8s.io", "kind": "ListOptions", "causes": [cause]})

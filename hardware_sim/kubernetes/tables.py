@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 ROLE = "node-role.kubernetes.io/"
 
 
-def table(plural: str, items: Sequence[Object], now: str) -> Object:
-    """The objects as rows; `now` is the date by which their age counts."""
+def table(plural: str, items: Sequence[Object], now: str, *, header: bool = True) -> Object:
+    """The objects as rows; `now` is the date by which their age counts. A watch gets the `header` only once."""
     columns, wide = COLUMNS.get(plural, COLUMNS["*"])
     return {
         "kind": "Table",
@@ -28,7 +28,9 @@ def table(plural: str, items: Sequence[Object], now: str) -> Object:
             {"name": name, "type": "string", "format": "", "description": "", "priority": priority}
             for priority, group in enumerate((columns, wide))
             for name, _ in group
-        ],
+        ]
+        if header
+        else None,
         "rows": [
             {
                 "cells": [cell(item, now) for _, cell in (*columns, *wide)],

@@ -7,9 +7,11 @@ import json
 import sys
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from hardware_sim.kubernetes import PodTemplate, SimulatedCluster
+from hardware_sim.kubernetes.manifest import rights_of
 from hardware_sim.kubernetes.rack import MASTER, WORKERS
 from hardware_sim.machines import MachineState
 from hardware_sim.rack import SimulatedRack
@@ -19,10 +21,10 @@ from upsd.rack.kubernetes import CORDON_MARK
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
-    from pathlib import Path
 
     import trustme
 
+    from hardware_sim.kubernetes.rbac import Rights
     from hardware_sim.machines import SimulatedMachine
     from tests.integration.brokers import Subscriber
 
@@ -61,6 +63,7 @@ _ENVIRONMENT: Final = {
 # So quick that a machine gets only the shortest time in which it may be seen to go off, a few seconds.
 _MACHINE_PACE: Final = 0.02
 ALL = {MASTER, *WORKERS}
+_MANIFEST = Path(__file__).parents[2] / "config/k3s/upsd-rbac.yaml"
 
 
 @dataclass(frozen=True)
@@ -237,6 +240,8 @@ async def scene(
 ) -> AsyncIterator[Scene]:
     """A quick rack, a Mosquitto on its port and a subscriber to it; the daemon is armed and not started yet.
 
+    The daemon has the rights of the ServiceAccount in the cluster, and the scene fails if it asks for more.
+
     Args:
         directory: where everything goes; it is made.
         environment: `UPSD_*` variables for each start of the daemon.
@@ -258,6 +263,7 @@ async def scene(
     )
     broker = Broker(directory / "broker", rack.mqtt_port, authority=authority, login=login)
     arm(directory)
+    rights = rack.kubernetes.rights = manifest_rights()
     try:
         await broker.start()
         async with broker.subscriber("upsd/#") as subscriber, rack:
@@ -265,11 +271,17 @@ async def scene(
             for machine in rack.machines.values():
                 machine.on_change(played.witness)
             yield played
+        assert not rights.denied, "config/k3s/upsd-rbac.yaml does not grant what the daemon does"
     except Exception as error:
         error.add_note(f"in the scene {directory}")
         raise
     finally:
         await broker.stop()
+
+
+def manifest_rights() -> Rights:
+    """Those of the ServiceAccount in config/k3s/upsd-rbac.yaml, not used yet."""
+    return rights_of(_MANIFEST, "upsd", "upsd")
 
 
 def small_cluster(stop_s: Mapping[str, float] | None = None) -> SimulatedCluster:

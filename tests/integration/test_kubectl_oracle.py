@@ -3,58 +3,24 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import re
-import shutil
-import sys
-from dataclasses import dataclass
-from pathlib import Path
+from functools import partial
+from typing import TYPE_CHECKING
 
 import pytest
 
 from hardware_sim.kubernetes import PodTemplate, SimulatedCluster, SimulatedKubernetes, reference_cluster
+from tests.integration.kubectl import COMMAND_DEADLINE_S, DRAIN, Kubectl, installed_kubectl
 from upsd.rack.kubernetes import KubernetesCluster
 
-DRAIN = ("--ignore-daemonsets", "--delete-emptydir-data", "--force")
-COMMAND_DEADLINE_S = 30.0
-
-
-@dataclass(frozen=True)
-class Kubectl:
-    """The real kubectl with a home of its own."""
-
-    program: str
-    home: Path
-
-    async def run(self, api: SimulatedKubernetes, *arguments: str) -> tuple[int, str]:
-        """Exit code and everything that was printed."""
-        kubeconfig = self.home / "kubeconfig"
-        api.write_kubeconfig(kubeconfig)
-        environment = {"PATH": os.environ["PATH"], "HOME": str(self.home), "KUBECONFIG": str(kubeconfig)}
-        process = await asyncio.create_subprocess_exec(
-            self.program,
-            *arguments,
-            env=environment,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.STDOUT,
-        )
-        try:
-            async with asyncio.timeout(COMMAND_DEADLINE_S):
-                output, _ = await process.communicate()
-        finally:
-            if process.returncode is None:
-                process.kill()
-                await process.wait()
-        return process.returncode or 0, output.decode()
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 @pytest.fixture
 def kubectl(tmp_path: Path) -> Kubectl:
-    """The kubectl on the PATH, or else the one among the locked dependencies."""
-    program = shutil.which("kubectl") or shutil.which("kubectl", path=Path(sys.executable).parent)
-    if program is None:
-        pytest.fail("kubectl is missing: install the package kubernetes-client")
-    return Kubectl(program, tmp_path)
+    """With a home of its own."""
+    return installed_kubectl(tmp_path)
 
 
 def small_cluster() -> SimulatedCluster:
@@ -184,3 +150,64 @@ async def test_a_dry_run_changes_nothing_for_kubectl_either(kubectl: Kubectl) ->
         assert not cluster.is_cordoned("pi4-a")
         code, output = await kubectl.run(api, "delete", "pod", "--namespace", "web", pod, "--dry-run=client")
         assert (code, cluster.store.version) == (0, version)
+
+
+async def test_kubectl_sees_in_a_watch_what_happens(kubectl: Kubectl) -> None:
+    """What is there, and then each change as it comes."""
+    async with SimulatedKubernetes(small_cluster()) as api:
+        command = ("get", "pods", "--namespace", "data", "--watch", "--no-headers", "--output-watch-events")
+        async with kubectl.running(api, *command) as process:
+            assert process.stdout
+            async with asyncio.timeout(COMMAND_DEADLINE_S):
+                first = (await process.stdout.readline()).decode().split()
+                assert first[:4] == ["ADDED", "postgres-0", "1/1", "Running"]
+                api.cluster.delete_pod(api.cluster.pod("data", "postgres-0"))
+                seen = [(await process.stdout.readline()).decode().split() for _ in range(3)]
+        assert [(line[0], line[3]) for line in seen] == [
+            ("MODIFIED", "Terminating"),
+            ("DELETED", "Terminating"),
+            ("ADDED", "Pending"),
+        ]
+
+
+async def test_kubectl_waits_for_what_comes_and_for_what_goes(kubectl: Kubectl) -> None:
+    """A condition that is fulfilled later, a deletion, and one that does not come in time."""
+    cluster = small_cluster()
+    cluster.at(2.5, partial(cluster.add_pod, "web", "late", "pi4-b"))
+    cluster.at(3.5, lambda: cluster.delete_pod(cluster.pod("web", "shell"), 0))
+    cluster.node_down("pi4-b")
+    cluster.at(4.0, lambda: cluster.node_up("pi4-b"))
+    async with SimulatedKubernetes(cluster) as api:
+        await api.until(lambda: cluster.store.find("pods", "web", "late") is not None)
+        ready = ("wait", "--namespace", "web", "pod/late", "--for=condition=Ready", "--timeout=20s")
+        gone = ("wait", "--namespace", "web", "pod/shell", "--for=delete", "--timeout=20s")
+        never = ("wait", "node/pi4-a", "--for=condition=Ready=False", "--timeout=1s")
+        assert await kubectl.run(api, *ready) == (0, "pod/late condition met\n")
+        assert (await kubectl.run(api, *gone))[0] == 0
+        code, output = await kubectl.run(api, *never)
+        assert (code, "timed out waiting for the condition" in output) == (1, True)
+        watches = [call for call in api.requests if call.query.get("watch") in ("1", "true")]
+        assert watches, "kubectl has waited without a watch"
+
+
+async def test_kubectl_patches_as_it_says(kubectl: Kubectl) -> None:
+    """A strategic merge changes one container of its list and leaves the rest of it; a JSON patch keeps to its test."""
+    cluster = small_cluster()
+    async with SimulatedKubernetes(cluster) as api:
+        image = '{"spec":{"containers":[{"name":"main","image":"registry.local/shell:2"}]}}'
+        patch = ("patch", "pod", "shell", "--namespace", "web")
+        assert (await kubectl.run(api, *patch, "--patch", '{"metadata":{"labels":{"tier":"one"}}}'))[0] == 0
+        assert (await kubectl.run(api, *patch, "--type=strategic", "--patch", image))[0] == 0
+        side = '{"spec":{"containers":[{"name":"side","image":"side:1"}]}}'
+        assert (await kubectl.run(api, *patch, "--type=strategic", "--patch", side))[0] == 0
+        wrong = '[{"op":"test","path":"/metadata/labels/tier","value":"two"},{"op":"remove","path":"/metadata/labels"}]'
+        code, output = await kubectl.run(api, *patch, "--type=json", "--patch", wrong)
+        assert (code, "the server rejected our request" in output) == (1, True)
+        pod = cluster.pod("web", "shell")
+        assert {entry["name"]: entry["image"] for entry in pod["spec"]["containers"]} == {
+            "main": "registry.local/shell:2",
+            "side": "side:1",
+        }
+        assert pod["metadata"]["labels"] == {"app": "shell", "tier": "one"}
+        assert (await kubectl.run(api, "annotate", "node", "pi4-a", "upsd.io/test=yes"))[0] == 0
+        assert cluster.node("pi4-a")["metadata"]["annotations"] == {"upsd.io/test": "yes"}

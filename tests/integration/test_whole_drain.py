@@ -1,26 +1,21 @@
-"""The drain of a whole cluster over HTTPS: against kubectl's, and where an outage needs something else."""
+"""The drain of a whole cluster over HTTPS, where an outage needs something else than what kubectl does."""
 
 from __future__ import annotations
 
-import asyncio
-import random
-import shutil
-import sys
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hardware_sim.kubernetes import PodTemplate, SimulatedCluster, SimulatedKubernetes, objects
 from tests.drains import drained
-from tests.integration.test_kubectl_oracle import DRAIN, Kubectl
 from upsd.domain.plan import StepState
 from upsd.rack.kubernetes import KubernetesCluster
 from upsd.shutdown.steps.node_drain import DrainRules
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from upsd.domain.plan import StepProgress
 
 TIMEOUT_S = 5.0
-AT_ONCE = 5
 NAS = "192.168.7.20"
 
 
@@ -29,34 +24,6 @@ def two_nodes() -> SimulatedCluster:
     cluster = SimulatedCluster(start_s=0.0)
     for name in ("pi4-a", "pi4-b"):
         cluster.add_node(name)
-    return cluster
-
-
-def drawn_cluster(seed: int) -> SimulatedCluster:
-    """Two to four nodes with pods of every sort, drawn from the seed; no budget stands in the way."""
-    draw, cluster = random.Random(seed), SimulatedCluster(seed=seed, start_s=0.0)
-    nodes = [f"node-{number}" for number in range(draw.randint(2, 4))]
-    for node in nodes:
-        cluster.add_node(node)
-    if draw.random() < 0.7:
-        cluster.add_workload("DaemonSet", "monitoring", "node-exporter")
-    for number in range(draw.randint(1, 5)):
-        kind, name = draw.choice(["Deployment", "StatefulSet"]), f"app-{number}"
-        template = PodTemplate(
-            stop_s=draw.uniform(0.0, 0.6), grace_s=draw.choice([1, 30]), empty_dir=draw.random() < 0.3
-        )
-        cluster.add_workload(kind, draw.choice(["web", "data"]), name, template, replicas=draw.randint(1, 3))
-        if draw.random() < 0.3:
-            cluster.add_budget("data", name, app=name, min_available=0)
-    for number in range(draw.randint(0, 2)):
-        cluster.add_pod("web", f"shell-{number}", draw.choice(nodes), PodTemplate(stop_s=draw.uniform(0.0, 0.6)))
-    if draw.random() < 0.5:
-        cluster.add_mirror_pod("kube-system", "kube-vip", nodes[0])
-    if draw.random() < 0.5:
-        cluster.add_finished_job("web", "migrate", draw.choice(nodes))
-    cluster.advance(1.0)
-    if draw.random() < 0.5:
-        cluster.delete_pod(draw.choice(cluster.pods_on(draw.choice(nodes)) or [cluster.pod_of("app-0")]))
     return cluster
 
 
@@ -81,33 +48,6 @@ async def drain_all(api: SimulatedKubernetes, kubeconfig: Path, *, limit_s: floa
     rack = KubernetesCluster(kubeconfig, TIMEOUT_S)
     rules = DrainRules(delete_grace_s=1, budget_patience_s=1.0, nas=NAS)
     return await drained(rack, rules, nodes_of(api.cluster), limit_s=limit_s)
-
-
-async def test_we_leave_what_kubectl_drain_leaves(tmp_path: Path) -> None:
-    """On twenty clusters that were drawn; kubectl does away with finished pods too, we leave them."""
-    program = shutil.which("kubectl", path=Path(sys.executable).parent) or shutil.which("kubectl")
-    assert program, "kubectl is missing: install the package kubernetes-client"
-    limit = asyncio.Semaphore(AT_ONCE)
-
-    async def compare(seed: int) -> tuple[int, list[tuple[str, ...]], list[tuple[str, ...]], set[StepState]]:
-        home = tmp_path / str(seed)
-        home.mkdir()
-        async with (
-            limit,
-            SimulatedKubernetes(drawn_cluster(seed)) as theirs,
-            SimulatedKubernetes(drawn_cluster(seed)) as ours,
-        ):
-            kubectl = Kubectl(program, home)
-            (code, output), progress = await asyncio.gather(
-                kubectl.run(theirs, "drain", *nodes_of(theirs.cluster), *DRAIN, "--timeout=20s"),
-                drain_all(ours, home / "ours"),
-            )
-            assert code == 0, output
-            return seed, bound(theirs.cluster), bound(ours.cluster), {step.state for step in progress.values()}
-
-    for seed, theirs, ours, states in await asyncio.gather(*map(compare, range(20))):
-        assert (seed, ours) == (seed, theirs)
-        assert states == {StepState.DONE}
 
 
 async def test_a_whole_cluster_costs_few_calls(tmp_path: Path) -> None:
@@ -170,5 +110,18 @@ async def test_without_the_right_to_see_volumes_a_drain_goes_on(tmp_path: Path) 
     async with SimulatedKubernetes(cluster) as api:
         api.faults.refuse(403, path="persistentvolumes")
         progress = await drain_all(api, tmp_path / "kubeconfig")
+    assert {step.state for step in progress.values()} == {StepState.DONE}
+    assert bound(cluster) == []
+
+
+async def test_a_server_that_turns_everybody_away_for_a_moment_costs_no_pod_its_grace(tmp_path: Path) -> None:
+    """It does so in plain text, which is no Status: that is no budget, and no reason for force."""
+    cluster = two_nodes()
+    cluster.add_workload("Deployment", "web", "nginx", PodTemplate(stop_s=0.05), replicas=3)
+    cluster.advance(1.0)
+    async with SimulatedKubernetes(cluster) as api:
+        api.faults.throttled = 4
+        progress = await drain_all(api, tmp_path / "kubeconfig")
+        assert api.faults.throttled == 0
     assert {step.state for step in progress.values()} == {StepState.DONE}
     assert bound(cluster) == []

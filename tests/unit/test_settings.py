@@ -143,6 +143,13 @@ def test_a_wrong_value_in_the_environment_is_reported_there(path: Path) -> None:
             ),
         ),
         (
+            '[kubernetes]\nservers = ["192.168.7.10:6443"]',
+            (
+                "kubernetes.servers.0: can't be used as it stands; "
+                'write an address such as "https://192.168.7.10:6443", without user or path'
+            ),
+        ),
+        (
             '[ups]\nport = "/dev/ttyUSB0"',
             (
                 "ups.port: can't be used as it stands; "

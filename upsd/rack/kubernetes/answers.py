@@ -10,11 +10,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import httpx2
+from lightkube import ApiError
 
 from upsd.domain.rack import EvictionAnswer
 
 if TYPE_CHECKING:
-    from lightkube import ApiError
     from lightkube.models.meta_v1 import Status
 
 _RETRY_AFTER_S = 1.0
@@ -36,8 +36,8 @@ def eviction_answer(status: Status) -> EvictionAnswer | None:
     return None
 
 
-def retry_after_s(error: ApiError) -> float:
-    """What the header says, or the body; a moment, if neither does or the header gives a date."""
+def retry_after_s(error: httpx2.HTTPStatusError) -> float:
+    """What the header says, or the body if it is a Status; a moment, if neither does or the header gives a date."""
     told = error.response.headers.get("Retry-After", "")
-    details = error.status.details
+    details = error.status.details if isinstance(error, ApiError) else None
     return float(told) if told.isdigit() else float((details and details.retryAfterSeconds) or _RETRY_AFTER_S)

@@ -26,6 +26,7 @@ from upsd.rack.kubernetes.workloads import REPLICAS_MARK, WORKLOAD_RESOURCES
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
+    from datetime import datetime
     from pathlib import Path
 
     from lightkube.operators import BinaryOperator, SequenceOperator
@@ -43,10 +44,14 @@ PAGE_SIZE = 500
 class KubernetesCluster:
     """A cluster that is reached by a kubeconfig; fits `upsd.domain.rack.Cluster`."""
 
-    def __init__(self, kubeconfig: Path, request_timeout_s: float) -> None:
+    def __init__(self, kubeconfig: Path, request_timeout_s: float, servers: Sequence[str] = ()) -> None:
         """As of `Access`."""
-        self._access = Access(kubeconfig, request_timeout_s)
+        self._access = Access(kubeconfig, request_timeout_s, servers)
         self._dry_run = False
+
+    def warnings(self, now: datetime) -> list[str]:
+        """What a person should mend before an outage comes, as of this date."""
+        return self._access.warnings(now)
 
     def rehearsed(self) -> KubernetesCluster:
         """The same, with every change a server-side dry run: judged as ever, and not kept."""
@@ -190,8 +195,8 @@ class KubernetesCluster:
         async def ask(client: Client) -> T:
             try:
                 return await request(client)
-            except ApiError as error:
-                if error.status.code != httpx2.codes.TOO_MANY_REQUESTS:
+            except httpx2.HTTPStatusError as error:
+                if error.response.status_code != httpx2.codes.TOO_MANY_REQUESTS:
                     raise
                 pause_s = retry_after_s(error)
                 busy = f"the Kubernetes API at {client.config.cluster.server} is too busy to {what}"
