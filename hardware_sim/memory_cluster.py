@@ -13,7 +13,7 @@ from upsd.domain.rack import EvictionAnswer, Node, Pod, RackError, ServerBusyErr
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from upsd.domain.rack import Workload
+    from upsd.domain.rack import Attachment, Workload
 
 MARK = "cordoned-by-outage"
 
@@ -58,6 +58,7 @@ class MemoryCluster:
     scaled: dict[str, int] = field(default_factory=dict)
     start_s: float = 3.0
     shares: dict[str, str] = field(default_factory=dict)
+    attached: list[Attachment] = field(default_factory=list)
     started: int = 0
     dry_run: bool = False
 
@@ -125,6 +126,11 @@ class MemoryCluster:
         self.node_by_name[node] = replace(found, unschedulable=False, annotations={})
         self.acts.append(Act(loop_time(), f"uncordon {node}"))
         return True
+
+    async def attachments(self) -> Sequence[Attachment]:
+        """The volumes that are attached to nodes."""
+        await self.faults.meet("attachments")
+        return tuple(self.attached)
 
     async def pods(self, node: str | None = None) -> Sequence[Pod]:
         """The pods bound to the node, or to any."""

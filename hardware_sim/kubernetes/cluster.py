@@ -190,6 +190,10 @@ class SimulatedCluster:
         """Add a PersistentVolume bound to a claim (namespace and name), on this `nfs` or `csi`."""
         self.create("persistentvolumes", objects.persistent_volume(name, claim, source))
 
+    def attach_volume(self, name: str, node: str) -> None:
+        """Attach a PersistentVolume to a node, as the attach-detach controller does."""
+        self.create("volumeattachments", objects.volume_attachment(name, node))
+
     def remove_budget(self, namespace: str, name: str) -> None:
         """Take the PodDisruptionBudget away."""
         self.store.remove("poddisruptionbudgets", self.store.get("poddisruptionbudgets", namespace, name))

@@ -40,6 +40,7 @@ RESOURCES = {
         Resource("apis/apps/v1", "statefulsets", "StatefulSet", "sts"),
         Resource("apis/batch/v1", "jobs", "Job", "job"),
         Resource("apis/policy/v1", "poddisruptionbudgets", "PodDisruptionBudget", "pdb"),
+        Resource("apis/storage.k8s.io/v1", "volumeattachments", "VolumeAttachment", "", namespaced=False),
     )
 }
 ROOTS = tuple(dict.fromkeys(resource.root for resource in RESOURCES.values()))

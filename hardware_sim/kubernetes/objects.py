@@ -115,6 +115,17 @@ def budget(namespace: str, name: str, app: str, limits: Object) -> Object:
     }
 
 
+def volume_attachment(volume: str, node: str) -> Object:
+    """A VolumeAttachment of a PersistentVolume."""
+    return {
+        "apiVersion": "storage.k8s.io/v1",
+        "kind": "VolumeAttachment",
+        "metadata": metadata(f"csi-{volume}"),
+        "spec": {"attacher": "nfs.csi.k8s.io", "nodeName": node, "source": {"persistentVolumeName": volume}},
+        "status": {"attached": True},
+    }
+
+
 def persistent_volume(name: str, claim: tuple[str, str], source: Object) -> Object:
     """A PersistentVolume bound to a claim (namespace and name); `source` is its `nfs`, its `csi` or another one."""
     namespace, claimed = claim

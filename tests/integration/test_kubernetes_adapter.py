@@ -17,7 +17,7 @@ from cryptography.x509.oid import NameOID
 from hardware_sim.kubernetes import PodTemplate, SimulatedCluster, SimulatedKubernetes, objects, reference_cluster
 from hardware_sim.kubernetes.identity import ServerIdentity, fresh_identity
 from tests.integration.kubeconfigs import plain_kubeconfig
-from upsd.domain.rack import EvictionAnswer, Pod, RackError, Workload
+from upsd.domain.rack import Attachment, EvictionAnswer, Pod, RackError, Workload
 from upsd.rack.kubernetes import CORDON_MARK, KubernetesCluster
 
 if TYPE_CHECKING:
@@ -412,3 +412,16 @@ async def test_a_rehearsal_hears_of_budgets_and_missing_rights(api: SimulatedKub
     api.faults.refuse(403, method="DELETE")
     with pytest.raises(RackError, match=r"403 Forbidden to delete pods: config/k3s/upsd-rbac\.yaml grants that right"):
         await rehearsed.delete(Pod("default", "nobody", "uid"), 5)
+
+
+async def test_what_may_be_left_over_is_told(api: SimulatedKubernetes, rack: Cluster) -> None:
+    """Which volume is attached where, and when the grace of a pod is over that is being deleted."""
+    api.cluster.attach_volume("pvc-1", "pi4-b")
+    assert await rack.attachments() == [Attachment("pvc-1", "pi4-b")]
+    (postgres,) = [pod for pod in await rack.pods("pi4-a") if pod.stateful_set]
+    assert postgres.ends_by is None
+    before = dt.datetime.now(dt.UTC)
+    await rack.delete(postgres, 60)
+    (ending,) = [pod for pod in await rack.pods("pi4-a") if pod.stateful_set]
+    assert ending.ends_by is not None
+    assert dt.timedelta(seconds=58) < ending.ends_by - before < dt.timedelta(seconds=70)

@@ -9,6 +9,7 @@ from hardware_sim.memory_rack import MASTER, MemoryRack, memory_rack
 from tests.sim.workbench import Workbench, took_s
 from upsd.domain.plan import StepKind, StepState
 from upsd.domain.power import Severity
+from upsd.domain.rack import Attachment
 from upsd.shutdown.floor import BatteryLevel
 
 LOW = BatteryLevel(low_s=200.0, floor_s=300.0, full=False)
@@ -205,3 +206,30 @@ async def test_without_a_count_nothing_is_compared_and_that_is_said() -> None:
     """An API that could not be asked before the drain costs the recovery nothing."""
     done = await Workbench(replaced_rack()).do(StepKind.WORKLOADS, "cluster")
     assert (done.state, done.detail) == (StepState.DONE, "not compared: nobody could count them before")
+
+
+async def test_what_an_unclean_stop_left_over_is_named() -> None:
+    """The workloads may be as before all the same."""
+    rack = replaced_rack()
+    rack.cluster.attached.append(Attachment("pvc-1", "pi9"))
+    done = await Workbench(rack).do(StepKind.WORKLOADS, "cluster")
+    assert done.state is StepState.DONE
+    assert done.detail.endswith("; left over: volume pvc-1 is attached to pi9, which is not Ready")
+
+
+async def test_what_is_cleared_away_in_a_moment_is_not_left_over() -> None:
+    """A machine that has just come back needs it."""
+    rack = replaced_rack()
+    rack.cluster.attached.append(Attachment("pvc-1", "pi9"))
+    asyncio.get_running_loop().call_later(20.0, rack.cluster.attached.clear)
+    done = await Workbench(rack).do(StepKind.WORKLOADS, "cluster")
+    assert "left over" not in done.detail
+
+
+async def test_without_the_right_to_look_for_leftovers_the_recovery_says_so() -> None:
+    """An account that was made before upsd looked for them; nothing fails for that."""
+    rack = replaced_rack()
+    rack.cluster.faults.fail("attachments", "403 Forbidden to list volumeattachments")
+    done = await Workbench(rack).do(StepKind.WORKLOADS, "cluster")
+    assert done.state is StepState.DONE
+    assert done.detail.endswith("; what is left over is not known: 403 Forbidden to list volumeattachments")

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from datetime import datetime
 
     from upsd.domain.storage import Flushed, WrittenOut
 
@@ -47,6 +48,7 @@ class Pod:
     """A pod bound to a node.
 
     `file_servers` are the addresses in its own NFS volumes, `claims` its PersistentVolumeClaims (`namespace/name`).
+    `ends_by` is when its grace is over, if it is being deleted.
     """
 
     namespace: str
@@ -58,6 +60,7 @@ class Pod:
     mirror: bool = False
     finished: bool = False
     terminating: bool = False
+    ends_by: datetime | None = None
     grace_s: int = 30
     priority_class: str = ""
     labels: Mapping[str, str] = field(default_factory=dict, hash=False)
@@ -68,6 +71,14 @@ class Pod:
     def full_name(self) -> str:
         """`namespace/name`, as people write it."""
         return f"{self.namespace}/{self.name}"
+
+
+@dataclass(frozen=True, slots=True)
+class Attachment:
+    """A PersistentVolume that is attached to a node."""
+
+    volume: str
+    node: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,6 +154,9 @@ class Cluster(Protocol):
 
     async def file_servers(self) -> Mapping[str, str]:
         """The address of the file server (NFS or SMB) behind each PersistentVolumeClaim (`namespace/name`) on one."""
+
+    async def attachments(self) -> Sequence[Attachment]:
+        """The volumes that are attached to nodes."""
 
     def rehearsed(self) -> Cluster:
         """The same cluster, asked the same, which answers as ever and changes nothing (a server-side dry run)."""

@@ -20,6 +20,7 @@ from lightkube.types import PatchType
 from upsd.domain.rack import EvictionAnswer, ServerBusyError
 from upsd.rack.kubernetes.access import Access
 from upsd.rack.kubernetes.answers import eviction_answer, retry_after_s
+from upsd.rack.kubernetes.attachments import AttachmentResource, attachment_of
 from upsd.rack.kubernetes.objects import CORDON_MARK, NodeResource, PodResource, is_ready, node_of, pod_of, replaced_by
 from upsd.rack.kubernetes.volumes import VolumeResource, file_server_of
 from upsd.rack.kubernetes.workloads import REPLICAS_MARK, WORKLOAD_RESOURCES
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
 
     from lightkube.operators import BinaryOperator, SequenceOperator
 
-    from upsd.domain.rack import Node, Pod, Workload
+    from upsd.domain.rack import Attachment, Node, Pod, Workload
     from upsd.rack.kubernetes.access import Client
     from upsd.rack.kubernetes.objects import Metadata
 
@@ -188,6 +189,14 @@ class KubernetesCluster:
             return dict([known async for volume in volumes if (known := file_server_of(volume))])
 
         return await self._ask("list persistentvolumes", ask)
+
+    async def attachments(self) -> Sequence[Attachment]:
+        """The volumes that are attached to nodes."""
+
+        async def ask(client: Client) -> list[Attachment]:
+            return [attachment_of(found) async for found in client.list(AttachmentResource, chunk_size=PAGE_SIZE)]
+
+        return await self._ask("list volumeattachments", ask)
 
     async def _ask(self, what: str, request: Callable[[Client], Awaitable[T]]) -> T:
         """Ask, and tell a server that is too busy from one that fails."""

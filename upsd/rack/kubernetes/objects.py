@@ -5,6 +5,7 @@ lightkube's own models refuse an object that lacks any field which they know.
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -42,7 +43,7 @@ class Metadata(msgspec.Struct, frozen=True):
     labels: dict[str, str] = {}
     annotations: dict[str, str] = {}
     ownerReferences: list[Owner] = []  # noqa: N815
-    deletionTimestamp: str | None = None  # noqa: N815
+    deletionTimestamp: datetime | None = None  # noqa: N815
 
 
 class Condition(msgspec.Struct, frozen=True):
@@ -151,6 +152,7 @@ def pod_of(found: PodResource) -> Pod:
         mirror=MIRROR_MARK in metadata.annotations,
         finished=found.status.phase in ("Succeeded", "Failed"),
         terminating=metadata.deletionTimestamp is not None,
+        ends_by=metadata.deletionTimestamp,
         grace_s=spec.terminationGracePeriodSeconds,
         priority_class=spec.priorityClassName,
         labels=metadata.labels,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from upsd.domain.plan import StepKind
@@ -57,6 +58,7 @@ class Rack:
     battery: Callable[[], BatteryLevel] = lambda: AMPLE
     workloads: WorkloadMemory = field(default_factory=WorkloadMemory)
     going_off: GoingOff = field(default_factory=GoingOff)
+    date: Callable[[], datetime] = lambda: datetime.now(UTC)
     nas_users: NasUsers = field(default_factory=NasUsers)
 
 
@@ -77,7 +79,7 @@ def performers(rack: Rack) -> dict[StepKind, Performer]:
         table[StepKind.DRAIN] = Drain(rack.cluster, rack.drain, rack.nas_users)
         table[StepKind.UNCORDON] = Uncordon(rack.cluster, rack.scaled)
         table[StepKind.WAIT_READY] = WaitReady(rack.cluster)
-        table[StepKind.WORKLOADS] = AwaitWorkloads(rack.cluster, rack.workloads)
+        table[StepKind.WORKLOADS] = AwaitWorkloads(rack.cluster, rack.workloads, rack.date)
     if rack.storage:
         table[StepKind.UNMOUNT] = Unmount(rack.storage)
         table[StepKind.FLUSH] = Flush(rack.storage, rack.emit, rack.nas_users)
