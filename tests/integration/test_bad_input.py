@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import os
 from typing import TYPE_CHECKING, Self
 
 import asyncssh
@@ -172,8 +173,13 @@ async def _bad_workers(directory: Path) -> None:
 
 
 async def _bad_nas(directory: Path) -> None:
-    """A mount that can't be taken away, and a `sync` that never ends."""
+    """A mount that can't be taken away, nor be detached, and a `sync` that never ends."""
+    systemctl = directory / "bin" / "systemctl"
+    systemctl.parent.mkdir(parents=True)
+    systemctl.write_text('#!/bin/sh\necho "Access denied" >&2\nexit 1\n')
+    systemctl.chmod(0o755)
     environment = {
+        "PATH": f"{systemctl.parent}:{os.environ['PATH']}",
         # A file system that is always mounted; what "unmounts" it does nothing but hang.
         "UPSD_NAS__MOUNT": "/proc",
         "UPSD_NAS__UNMOUNT_COMMAND": HANGS,
@@ -186,10 +192,10 @@ async def _bad_nas(directory: Path) -> None:
         await played.cut_mains()
         await played.heard("step_started", step="poweroff nas")
 
-        await played.says("`sleep 97` did not end within 1 s")
-        await played.says("the NAS did not finish `sync` within 1 s")
+        await played.says("hung; /proc can't be detached: ")
+        await played.says("the NAS did not finish `sync` within")
         await played.master_off_in_time()
-        assert played.steps["unmount nas"]["state"] == "timed-out"
+        assert played.steps["unmount nas"]["state"] == "failed"
         assert played.moment(MASTER, MachineState.STOPPING).outlets_scheduled
 
 

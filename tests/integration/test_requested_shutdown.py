@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from hardware_sim.kubernetes import objects
 from hardware_sim.kubernetes.rack import MASTER, WORKERS
 from hardware_sim.machines import MachineState
 from tests.integration.brokers import until
@@ -190,6 +191,7 @@ async def _called_off(directory: Path) -> None:
         await played.heard("shutdown_resumed")
         await until(lambda: played.state.get("phase") == "shutting-down", DEADLINE_S)
         assert "upsctl abort would undo" in (await played.upsctl("status"))[1]
+        await until(lambda: any(map(objects.is_terminating, cluster.pods_on("pi3"))), DEADLINE_S)
         code, said = await played.upsctl("abort")
         assert code == 1
         assert "Everything is undone, but not as many pods are Ready as before" in said  # pi3 takes none back

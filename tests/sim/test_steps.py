@@ -337,7 +337,7 @@ async def test_a_hung_mount_that_can_t_be_detached_says_why(bench: Workbench, ra
     rack.storage.faults.hang("unmount")
     rack.storage.faults.fail("detach", "install systemd/upsd-detach@.service")
     progress = await bench.do(StepKind.UNMOUNT, "nas", limit_s=30)
-    assert (progress.state, progress.detail) == (StepState.FAILED, "install systemd/upsd-detach@.service")
+    assert (progress.state, progress.detail) == (StepState.FAILED, "hung; install systemd/upsd-detach@.service")
 
 
 async def test_the_nas_is_mounted_as_soon_as_it_is_back(bench: Workbench, rack: MemoryRack) -> None:

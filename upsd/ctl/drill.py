@@ -24,10 +24,10 @@ def run(options: Namespace, socket: str, paint: Paint) -> int:
     updates = client.follow(socket)
     next(updates)  # from here on nothing is missed
     begun = client.act(socket, "drill", ANSWER_S, worker=options.worker, yes=options.yes)
-    if not options.json:
-        print(f"The drill of {plain(begun['worker'])} has begun and needs about {duration(begun['expected_s'])}.")
-        print("Call it off with upsctl abort; Ctrl-C only ends the watching.", flush=True)
     try:
+        if not options.json:
+            print(f"The drill of {plain(begun['worker'])} has begun and needs about {duration(begun['expected_s'])}.")
+            print("Call it off with upsctl abort; Ctrl-C only ends the watching.", flush=True)
         return _follow(updates, begun, paint, as_json=options.json)
     except KeyboardInterrupt:
         if not options.json:

@@ -27,9 +27,9 @@ def shutdown(options: Namespace, socket: str, paint: Paint) -> int:
     """Start the shutdown and follow it until this machine goes off; the exit status."""
     following = _Following(socket)
     needs = duration(client.act(socket, "shutdown", client.ANSWER_TIMEOUT_S, yes=options.yes)["expected_s"])
-    print(f"The shutdown has begun and needs about {needs}. Until the first power-off it can be called off:")
-    print("upsctl abort. Ctrl-C only ends the watching.", flush=True)
     try:
+        print(f"The shutdown has begun and needs about {needs}. Until the first power-off it can be called off:")
+        print("upsctl abort. Ctrl-C only ends the watching.", flush=True)
         following.show(paint)
     except KeyboardInterrupt:
         print("\nNo longer watched: the shutdown goes on. Look with upsctl status, call it off with upsctl abort.")
@@ -47,10 +47,12 @@ def abort(options: Namespace, socket: str, paint: Paint) -> int:
     """Call the shutdown off and follow its undoing to the end; the exit status."""
     following = _Following(socket)
     held_back = client.act(socket, "abort", client.ANSWER_TIMEOUT_S, force=options.force)["held_back"]
-    print("Called off: what was done is being undone. Ctrl-C only ends the watching.", flush=True)
-    if held_back:
-        print(f"Held back until the mains is back: {', '.join(held_back)}. The latest safe start is not.", flush=True)
     try:
+        print("Called off: what was done is being undone. Ctrl-C only ends the watching.", flush=True)
+        if held_back:
+            print(
+                f"Held back until the mains is back: {', '.join(held_back)}. The latest safe start is not.", flush=True
+            )
         not_done = following.show(paint)["not_done"]
     except KeyboardInterrupt:
         print("\nNo longer watched: the undoing goes on. Look with upsctl status.")

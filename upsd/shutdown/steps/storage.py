@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 _TRIES = 2
 _MOUNT_PAUSE_S = 5.0
+_SHARE = 0.9
+"""Of the step's time the flush gets, so that it can still say what is left."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,11 +41,26 @@ class Unmount:
 
     async def __call__(self, step: Step, context: StepContext) -> Outcome:  # noqa: ARG002
         """Do the step."""
-        written = await unless_forced(context, persist(context, self.storage.unmount, tries=_TRIES))
+        trouble = "hung"
+
+        async def unmount() -> WrittenOut:
+            nonlocal trouble
+            try:
+                return await self.storage.unmount()
+            except RackError as error:
+                trouble = str(error)
+                raise
+
+        written = await unless_forced(context, persist(context, unmount, tries=_TRIES))
         if written is not None:
             return Outcome(detail=f"unmounted; here {figures(written)}")
-        detached = await self.storage.detach()
-        return Outcome(StepState.FORCED, f"hung, and was detached: {', '.join(detached) or 'nothing that is left'}")
+        try:
+            detached = await self.storage.detach()
+        except RackError as error:
+            raise RackError(f"{trouble}; {error}") from error
+        return Outcome(
+            StepState.FORCED, f"{trouble}, and was detached: {', '.join(detached) or 'nothing that is left'}"
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +79,7 @@ class Flush:
         loop = asyncio.get_running_loop()
 
         async def flush() -> Flushed:
-            return await self.storage.flush(context.deadline_at - loop.time())
+            return await self.storage.flush(_SHARE * (context.deadline_at - loop.time()))
 
         flushed = await persist(context, flush, tries=_TRIES)
         unsound = [array for array in flushed.raid if array.state is not RaidState.CLEAN]
