@@ -207,10 +207,11 @@ class MemoryDatastore:
         self.acts.append(Act(loop_time(), "stop k3s"))
 
     async def start(self) -> None:
-        """Start it again."""
+        """Start it again; running already is no error."""
         await self.faults.meet("start")
-        self.running = True
-        self.acts.append(Act(loop_time(), "start k3s"))
+        if not self.running:
+            self.running = True
+            self.acts.append(Act(loop_time(), "start k3s"))
 
     async def check_stop(self) -> None:
         """Say that it could be stopped."""

@@ -9,13 +9,19 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from hardware_sim.kubernetes import PodTemplate, SimulatedCluster, SimulatedKubernetes
 from tests.integration.boards import planned
 from tests.integration.brokers import Broker, until
 from upsd.control import ControlServer
+from upsd.rack.kubernetes import KubernetesCluster
 from upsd.status import StatusBoard
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+
+    from upsd.domain.rack import Cluster
+
+REQUEST_TIMEOUT_S = 5.0
 
 
 @pytest.fixture
@@ -73,3 +79,34 @@ async def board(control_socket: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncI
     shown = StatusBoard("iplug")
     async with ControlServer(shown, control_socket, extra={"plan": planned}):
         yield shown
+
+
+@pytest.fixture
+async def api() -> AsyncIterator[SimulatedKubernetes]:
+    """Two nodes; on `pi4-a` a database, a web server, a DaemonSet's pod, a mirror and a finished pod."""
+    cluster = SimulatedCluster(start_s=0.0)
+    cluster.add_node("pi4-a")
+    cluster.add_node("pi4-b")
+    slow = PodTemplate(node="pi4-a", stop_s=600.0, grace_s=90)
+    cluster.add_workload("StatefulSet", "data", "postgres", slow)
+    cluster.add_workload("Deployment", "web", "nginx", slow)
+    cluster.add_workload("DaemonSet", "monitoring", "node-exporter")
+    cluster.add_mirror_pod("kube-system", "kube-vip", "pi4-a")
+    cluster.add_finished_job("web", "migrate", "pi4-a")
+    cluster.advance(1.0)
+    async with SimulatedKubernetes(cluster) as running:
+        yield running
+
+
+@pytest.fixture
+def kubeconfig(api: SimulatedKubernetes, tmp_path: Path) -> Path:
+    """A kubeconfig for the running API."""
+    path = tmp_path / "kubeconfig"
+    api.write_kubeconfig(path)
+    return path
+
+
+@pytest.fixture
+def rack(kubeconfig: Path) -> Cluster:
+    """The adapter, as the plan sees it."""
+    return KubernetesCluster(kubeconfig, REQUEST_TIMEOUT_S)

@@ -14,50 +14,18 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from hardware_sim.kubernetes import PodTemplate, SimulatedCluster, SimulatedKubernetes, objects, reference_cluster
+from hardware_sim.kubernetes import SimulatedCluster, SimulatedKubernetes, objects, reference_cluster
 from hardware_sim.kubernetes.identity import ServerIdentity, fresh_identity
 from tests.integration.kubeconfigs import plain_kubeconfig
 from upsd.domain.rack import Attachment, EvictionAnswer, Pod, RackError, Workload
 from upsd.rack.kubernetes import CORDON_MARK, KubernetesCluster
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
     from pathlib import Path
 
     from upsd.domain.rack import Cluster
 
 TIMEOUT_S = 5.0
-
-
-@pytest.fixture
-async def api() -> AsyncIterator[SimulatedKubernetes]:
-    """Two nodes; on `pi4-a` a database, a web server, a DaemonSet's pod, a mirror and a finished pod."""
-    cluster = SimulatedCluster(start_s=0.0)
-    cluster.add_node("pi4-a")
-    cluster.add_node("pi4-b")
-    slow = PodTemplate(node="pi4-a", stop_s=600.0, grace_s=90)
-    cluster.add_workload("StatefulSet", "data", "postgres", slow)
-    cluster.add_workload("Deployment", "web", "nginx", slow)
-    cluster.add_workload("DaemonSet", "monitoring", "node-exporter")
-    cluster.add_mirror_pod("kube-system", "kube-vip", "pi4-a")
-    cluster.add_finished_job("web", "migrate", "pi4-a")
-    cluster.advance(1.0)
-    async with SimulatedKubernetes(cluster) as running:
-        yield running
-
-
-@pytest.fixture
-def kubeconfig(api: SimulatedKubernetes, tmp_path: Path) -> Path:
-    """A kubeconfig for the running API."""
-    path = tmp_path / "kubeconfig"
-    api.write_kubeconfig(path)
-    return path
-
-
-@pytest.fixture
-def rack(kubeconfig: Path) -> Cluster:
-    """The adapter, as the plan sees it."""
-    return KubernetesCluster(kubeconfig, TIMEOUT_S)
 
 
 async def pod_named(rack: Cluster, name: str) -> Pod:

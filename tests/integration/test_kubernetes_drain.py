@@ -7,42 +7,18 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from hardware_sim.kubernetes import PodTemplate, SimulatedCluster, SimulatedKubernetes, objects
+from hardware_sim.kubernetes import PodTemplate, SimulatedKubernetes, objects
 from tests.integration.kubeconfigs import plain_kubeconfig
 from upsd.domain.rack import EvictionAnswer, Pod, ServerBusyError, Workload
 from upsd.rack.kubernetes import KubernetesCluster
 from upsd.rack.kubernetes.workloads import REPLICAS_MARK
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
     from pathlib import Path
 
     from upsd.domain.rack import Cluster
 
 TIMEOUT_S = 5.0
-
-
-@pytest.fixture
-async def api() -> AsyncIterator[SimulatedKubernetes]:
-    """Two nodes, with a DaemonSet; on `pi4-a` a database and a web server that take their time."""
-    cluster = SimulatedCluster(start_s=0.0)
-    cluster.add_node("pi4-a")
-    cluster.add_node("pi4-b")
-    slow = PodTemplate(node="pi4-a", stop_s=600.0, grace_s=90)
-    cluster.add_workload("StatefulSet", "data", "postgres", slow)
-    cluster.add_workload("Deployment", "web", "nginx", slow)
-    cluster.add_workload("DaemonSet", "monitoring", "node-exporter")
-    cluster.advance(1.0)
-    async with SimulatedKubernetes(cluster) as running:
-        yield running
-
-
-@pytest.fixture
-def rack(api: SimulatedKubernetes, tmp_path: Path) -> Cluster:
-    """The adapter, as the plan sees it."""
-    path = tmp_path / "kubeconfig"
-    api.write_kubeconfig(path)
-    return KubernetesCluster(path, TIMEOUT_S)
 
 
 async def pod_named(rack: Cluster, name: str) -> Pod:

@@ -106,6 +106,7 @@ class Scene:
         self.rack.cluster.dead.clear()
         nodes = self.rack.cluster.node_by_name
         nodes |= {name: replace(node, ready=True) for name, node in nodes.items()}
+        self.rack.datastore.running = True
         for host in self.rack.hosts.values():
             host.off_at = math.inf
 

@@ -18,6 +18,7 @@ from upsd.domain.plan import StepState
 from upsd.domain.power import Severity
 from upsd.shutdown.budget import critical_path_s
 from upsd.shutdown.phase import Phase
+from upsd.shutdown.plan import DatastoreShape
 from upsd.shutdown.triage import LEFT_OUT_FIRST
 
 # a shutdown
@@ -336,6 +337,20 @@ async def test_what_an_earlier_boot_left_is_undone_with_this_outage(daemon: Daem
     daemon.conductor.mains_back()
     await daemon.phase(Phase.IDLE)
     assert rack.cluster.cordoned() == set()
+
+
+async def test_a_server_that_was_stopped_runs_again_where_this_machine_never_went_off(rack: MemoryRack) -> None:
+    """No boot starts it there, and without it the cluster would stay away."""
+    rack.local_host.faults.fail("poweroff", "not allowed")
+    daemon = Daemon(rack, datastore=DatastoreShape(5.0, 60.0, stops=True))
+    daemon.conductor.start("on-battery")
+    await daemon.phase(Phase.FINISHED)
+    assert "stop k3s" in rack.did()
+    await asyncio.sleep(1000)
+    daemon.conductor.mains_back()
+    await daemon.step("start k3s", StepState.DONE)
+    assert rack.datastore.running
+    await daemon.conductor.close()
 
 
 @pytest.mark.parametrize(("refused", "state"), [(False, StepState.DONE), (True, StepState.CANCELLED)])

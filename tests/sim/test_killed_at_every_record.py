@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     Records = Mapping[str, Scalar]
 
-SHUTDOWN_RECORDS, ABORT_RECORDS, RECOVERY_RECORDS = 50, 19, 23
+SHUTDOWN_RECORDS, ABORT_RECORDS, RECOVERY_RECORDS = 50, 19, 25
 MAINS_GOES_AT, MAINS_BACK_AT = 2.0, 30.0
 ALL = {MASTER, *WORKERS}
 HOW = pytest.mark.parametrize("kill", list(Kill), ids=lambda kill: kill.value)

@@ -174,6 +174,18 @@ def test_a_server_that_was_stopped_is_started_again_before_anything_asks_its_api
     assert "start k3s" not in ids(undo_plan(plan, {"cordon", "snapshot k3s"}, shape))
 
 
+@given(shapes)
+def test_a_recovery_starts_the_server_that_a_shutdown_stops(shape: RackShape) -> None:
+    """Also where this machine never went off; before the API is asked, and after the NAS is there."""
+    plan = recovery_plan(shape)
+    starts = of_kind(plan, StepKind.START)
+    assert len(starts) == len(of_kind(shutdown_plan(shape), StepKind.STOP))
+    for start in starts:
+        assert {step.id for step in of_kind(plan, StepKind.WAIT_STORAGE)} <= before(plan, start.id)
+        for ready in of_kind(plan, StepKind.WAIT_READY):
+            assert start.id in before(plan, ready.id)
+
+
 def test_a_shutdown_that_is_taken_up_goes_on_where_it_was() -> None:
     """What had to be over for what began is over; a look commits to nothing; the outlets always count down anew."""
     plan = shutdown_plan(RACK)

@@ -178,8 +178,7 @@ def undo_plan(plan: Plan, started: Collection[str], rack: RackShape, *, shed: Co
     if rack.storage and StepKind.WAIT_STORAGE in inverses:
         steps.append(_wait_storage(rack.storage.name, (), _MOUNT_S))
     if rack.datastore and StepKind.START in inverses:
-        start = _step(StepKind.START, K3S, _ids(steps), _STOP_S, 1.0, _START_LIMIT_S, harmless=True)
-        steps.append(start)
+        steps.append(_start(_ids(steps)))
     before = _ids(steps)
     if rack.cluster and StepKind.UNCORDON in inverses:
         steps.append(_uncordon(rack.cluster, WHOLE_CLUSTER, before))
@@ -209,7 +208,8 @@ def recovery_plan(rack: RackShape) -> Plan:
     The battery first: below its floor nothing is started that would have to be undone in a hurry (what starts by
     itself when its outlet has power is not ours to hold back). Then what the others need: the NAS before the workers
     that mount it, the workers before the question whether their nodes are Ready, because k3s takes a node for Ready for
-    some time after its machine has gone. Pods may move only when all of that is over.
+    some time after its machine has gone. Pods may move only when all of that is over. Where we stop the server, it is
+    started before that: this machine may never have gone off.
     """
     limits = rack.recovery
     battery = _step(StepKind.WAIT_BATTERY, "ups", (), 1.0, 1.0, limits.battery_limit_s, harmless=True)
@@ -220,10 +220,11 @@ def recovery_plan(rack: RackShape) -> Plan:
         expected_s = _MOUNT_ANSWERING_S if rack.storage.host else _MOUNT_S
         steps.append(_wait_storage(rack.storage.name, (steps[-1].id,), expected_s))
     before = (steps[-1].id,)
+    servers = [_start(before)] if rack.datastore and rack.datastore.stops else []
     hosts = [_wait_host(worker.name, limits, before) for worker in rack.workers]
-    steps += hosts
+    steps += servers + hosts
     if rack.cluster:
-        ready = _wait_ready(WHOLE_CLUSTER, rack.cluster, _ids(hosts) or before)
+        ready = _wait_ready(WHOLE_CLUSTER, rack.cluster, _ids(servers + hosts) or before)
         uncordon = _uncordon(rack.cluster, WHOLE_CLUSTER, (ready.id,))
         steps += [ready, uncordon, _workloads(limits, (uncordon.id,))]
     return Plan(PlanPurpose.RECOVERY, tuple(steps))
@@ -302,6 +303,10 @@ def _datastore_steps(datastore: DatastoreShape, needs: tuple[str, ...]) -> list[
         return [snapshot]
     stop = _step(StepKind.STOP, K3S, (snapshot.id,), _STOP_S, _STOP_S, _STOP_LIMIT_S, inverse=StepKind.START)
     return [snapshot, stop]
+
+
+def _start(needs: tuple[str, ...]) -> Step:
+    return _step(StepKind.START, K3S, needs, _STOP_S, 1.0, _START_LIMIT_S, harmless=True)
 
 
 def _storage_steps(storage: StorageShape, needs: tuple[str, ...]) -> list[Step]:

@@ -9,17 +9,15 @@ from __future__ import annotations
 import contextlib
 import os
 import sqlite3
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from upsd.files import sync_directory
 from upsd.snapshot.errors import SnapshotError
+from upsd.snapshot.keep import is_part, part_name
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-PART: Final = ".part"
-"""The end of the name of a copy that is not complete."""
 
 _BUSY_S = 5.0
 
@@ -30,9 +28,9 @@ def copy_database(path: Path, target: Path) -> int:
     Raises:
         SnapshotError: It could not be read, copied or written, or is damaged; what had the name before is still there.
     """
-    part = target.with_name(target.name + PART)
-    remove_parts(target.parent)
+    part = target.with_name(part_name(target.name))
     try:
+        remove_parts(target.parent)
         os.close(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
         _copy(path, part)
         size = _on_disk(part)
@@ -49,8 +47,8 @@ def copy_database(path: Path, target: Path) -> int:
 
 
 def remove_parts(directory: Path) -> None:
-    """Remove what a copy left behind that was killed, or whose disk was full."""
-    for left in directory.glob(f"*{PART}*"):
+    """Remove what a copy left behind that was killed, or whose disk was full; the directory is not ours alone."""
+    for left in [path for path in directory.iterdir() if is_part(path.name)]:
         left.unlink(missing_ok=True)
 
 
