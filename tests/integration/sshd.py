@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import getpass
 import os
 import shutil
+import signal
 import socket
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
@@ -86,6 +88,13 @@ class OpenSshServer:
         """The process that listens; its children serve the connections."""
         return self._process.pid if self._process else None
 
+    @property
+    def sessions(self) -> list[int]:
+        """The processes that serve its connections."""
+        if self._process is None or self._process.returncode is not None:
+            return []
+        return children_of(self._process.pid)
+
     async def __aenter__(self) -> Self:
         """Start it and wait until it listens."""
         program = shutil.which("sshd", path=f"{os.environ['PATH']}:/usr/sbin:/sbin")
@@ -104,7 +113,10 @@ class OpenSshServer:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        """Stop it."""
+        """Stop it, and end every connection: one that a failed test has left open would hold it up for ever."""
+        for session in self.sessions:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(session, signal.SIGKILL)
         await self.stop()
 
     async def stop(self) -> None:
@@ -129,3 +141,8 @@ class OpenSshServer:
         assert self._process.stderr
         async for line in self._process.stderr:
             self.log.append(line.decode().strip())
+
+
+def children_of(process: int) -> list[int]:
+    """The processes that it has begun and that have not ended."""
+    return [int(child) for child in Path(f"/proc/{process}/task/{process}/children").read_text().split()]

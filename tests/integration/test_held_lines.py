@@ -7,19 +7,19 @@ import contextlib
 import os
 import signal
 import socket
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 from hardware_sim.machines import write_client_key
 from tests.integration.ssh_clients import Client
-from tests.integration.sshd import DEADLINE_S, HOST, OpenSshServer
+from tests.integration.sshd import DEADLINE_S, HOST, OpenSshServer, children_of
 from upsd.domain.rack import PortAnswer, RackError
 from upsd.rack.ssh_line import HeldLines
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+    from pathlib import Path
     from typing import Any
 
     from upsd.rack.ssh import SshHost
@@ -118,7 +118,7 @@ async def test_a_dead_name_server_costs_nothing(no_name_server: SshHost) -> None
 
 async def test_a_line_is_replaced_without_the_name_server(no_name_server: SshHost, server: OpenSshServer) -> None:
     """The address that the name had when the outage began is good for another line."""
-    for session in sessions(server):
+    for session in server.sessions:
         os.kill(session, signal.SIGKILL)
     await until(lambda: logins(server) == 2)
     assert await no_name_server.run("echo again") == "again\n"
@@ -141,7 +141,7 @@ async def test_a_command_does_not_wait_for_a_line_that_died(host: SshHost, serve
 
 async def test_a_machine_that_is_off_is_an_error_as_ever(host: SshHost, server: OpenSshServer) -> None:
     """The line ends with it, and nothing takes its place."""
-    lines = sessions(server)
+    lines = server.sessions
     stopping = asyncio.create_task(server.stop())
     await asyncio.sleep(0)
     for session in lines:
@@ -153,7 +153,7 @@ async def test_a_machine_that_is_off_is_an_error_as_ever(host: SshHost, server: 
 async def test_it_is_let_go_when_the_mains_is_back(host: SshHost, server: OpenSshServer) -> None:
     """No connection stays behind, nor anything that would open one."""
     host.line.let_go()
-    await until(lambda: not sessions(server))
+    await until(lambda: not server.sessions)
     assert not is_held(host)
     assert not [task for task in asyncio.all_tasks() if task.get_name() == "line to pi3" and not task.cancelling()]
 
@@ -177,25 +177,14 @@ async def test_it_is_held_in_an_outage_until_the_machine_is_off(client: Client, 
     lines.follow(outage=True, off=())
     await held(host)
     lines.follow(outage=True, off={"pi3"})
-    await until(lambda: not sessions(server))
+    await until(lambda: not server.sessions)
     assert logins(server) == 1
-
-
-def sessions(server: OpenSshServer) -> list[int]:
-    """The processes of sshd that serve connections."""
-    assert server.pid
-    return children(server.pid)
-
-
-def children(process: int) -> list[int]:
-    """The processes that it has begun."""
-    return [int(child) for child in Path(f"/proc/{process}/task/{process}/children").read_text().split()]
 
 
 @contextlib.contextmanager
 def silent(server: OpenSshServer) -> Iterator[None]:
     """Have the connections that there are answer nothing any more, and nobody say so."""
-    found = [process for session in sessions(server) for process in (*children(session), session)]
+    found = [process for session in server.sessions for process in (*children_of(session), session)]
     for process in found:
         os.kill(process, signal.SIGSTOP)
     try:

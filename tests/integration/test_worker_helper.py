@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.integration.sshd import children_of
 from tests.integration.worker import HELPER, SHELLS, Worker, nobody
 
 if TYPE_CHECKING:
@@ -180,7 +181,7 @@ def test_containers_are_asked_to_end_and_killed_only_after_their_time(workers: l
         stubborn = _process("trap '' TERM; wait_a_while")
         shim = _process("trap '' TERM; wait_a_while")
         cgroups = "sys/fs/cgroup"
-        first = "\n".join(map(str, [orderly.pid, *_children(orderly.pid)]))
+        first = "\n".join(map(str, [orderly.pid, *children_of(orderly.pid)]))
         worker.put(f"{cgroups}/kubepods.slice/pod1/cri-1.scope/cgroup.procs", first)
         worker.put(f"{cgroups}/kubepods.slice/pod2/cri-2.scope/cgroup.procs", str(stubborn.pid))
         worker.put(f"{cgroups}/system.slice/k3s-agent.service/cgroup.procs", f"0\n1\n{shim.pid}")
@@ -341,8 +342,3 @@ def _process(script: str) -> subprocess.Popen[str]:
     assert process.stdout
     assert process.stdout.readline() == "ready\n"
     return process
-
-
-def _children(pid: int) -> list[int]:
-    found = Path(f"/proc/{pid}/task/{pid}/children").read_text()
-    return [int(child) for child in found.split()]

@@ -71,9 +71,11 @@ async def workers(tmp_path: Path) -> AsyncIterator[Callable[[], Awaitable[Worker
 async def together(
     workers: Callable[[], Awaitable[Worker]], *trials: Callable[[Worker], Coroutine[None, None, None]]
 ) -> None:
-    """Try all of it at the same time."""
+    """Try all of it at the same time; one that fails ends the others before their workers go."""
     made = [await workers() for _ in trials]
-    await asyncio.gather(*(trial(worker) for trial, worker in zip(trials, made, strict=True)))
+    async with asyncio.TaskGroup() as group:
+        for trial, worker in zip(trials, made, strict=True):
+            group.create_task(trial(worker))
 
 
 def _sshd(link: Cable, client: Client, directory: Path) -> OpenSshServer:

@@ -55,11 +55,11 @@ async def test_two_readings_with_no_runtime_left_start_the_shutdown(outage: Outa
 
 async def test_no_shutdown_starts_on_a_reading_that_says_that_the_mains_is_back(outage: Outage) -> None:
     """It takes two of them to end an outage, and only one more on battery to go on with it."""
-    back = replace(on_battery(16.0, runtime_s=0), on_battery=False, input_voltage_v=230)
     outage.supervisor.hear(on_battery(15.0, runtime_s=0))
-    outage.supervisor.hear(back)
+    outage.supervisor.hear(on_battery(16.0, runtime_s=0))
+    outage.supervisor.hear(replace(on_battery(17.0, runtime_s=0), on_battery=False, input_voltage_v=230))
     assert "shutdown_started" not in outage.names()
-    outage.supervisor.hear(on_battery(17.0, runtime_s=0))
+    outage.supervisor.hear(on_battery(18.0, runtime_s=0))
     assert "shutdown_started" in outage.names()
     await outage.conductor.close()
 
