@@ -282,12 +282,11 @@ def over_before(
     And the outlet cycle is always asked for anew: the UPS has counted down since, and would cut the power of a master
     that begins too late to go off.
     """
-    targets = {step.id: step.target for step in plan.steps}
     needed: set[str] = set()
-    for step in reversed(plan.steps):
+    for index, step in reversed([*enumerate(plan.steps)]):
         if step.id in needed or (step.id in tried and step.kind not in _LOOKS):
-            early = step.target in shed
-            needed.update(need for need in step.needs if not early or targets[need] == step.target)
+            own = (other.id for other in plan.steps[:index] if other.target == step.target)
+            needed.update(own if step.target in shed else step.needs)
     renewed = {step.id for step in plan.steps if step.kind is StepKind.OUTLET_CYCLE}
     return frozenset(needed.union(ended) - renewed)
 
