@@ -43,6 +43,9 @@ class MemoryCluster:
         start_s: how long such a pod takes to be Ready.
         shares: the file server behind each claim (`namespace/name`).
         dry_run: it judges as ever, and changes nothing.
+        members: nodes whose k3s servers hold the datastore together; none if that is the business of one.
+        stopped: those of them whose server does not run; without a majority of the others nothing is answered.
+        unheard: what was asked while that was so.
     """
 
     acts: list[Act]
@@ -61,6 +64,16 @@ class MemoryCluster:
     attached: list[Attachment] = field(default_factory=list)
     started: int = 0
     dry_run: bool = False
+    members: frozenset[str] = frozenset()
+    stopped: set[str] = field(default_factory=set)
+    unheard: list[str] = field(default_factory=list)
+
+    async def ask(self, operation: str) -> None:
+        """Pass the time that a call takes, and fail it if it must."""
+        await self.faults.meet(operation)
+        if self.members and 2 * len(self.members - self.stopped) <= len(self.members):
+            self.unheard.append(operation)
+            raise RackError("etcdserver: no leader")
 
     def rehearsed(self) -> MemoryCluster:
         """The same nodes and pods, of which nothing is changed."""
@@ -80,11 +93,13 @@ class MemoryCluster:
     def node_off(self, name: str) -> None:
         """Let a node's machine go off: it is not Ready, and its pods stay as they are."""
         self.dead.add(name)
+        self.stopped.add(name)
         self.node_by_name[name] = replace(self.node_by_name[name], ready=False)
 
     def node_on(self, name: str) -> None:
         """Let a node's machine be back: it is Ready, and its pods go on."""
         self.dead.discard(name)
+        self.stopped.discard(name)
         self.node_by_name[name] = replace(self.node_by_name[name], ready=True)
 
     def cordoned(self) -> set[str]:
@@ -102,12 +117,12 @@ class MemoryCluster:
 
     async def nodes(self) -> Sequence[Node]:
         """All nodes."""
-        await self.faults.meet("nodes")
+        await self.ask("nodes")
         return list(self.node_by_name.values())
 
     async def cordon(self, node: str, outage: str) -> bool:
         """Make the node unschedulable and mark it; whether it carries our mark now."""
-        await self.faults.meet("cordon")
+        await self.ask("cordon")
         found = self.node_by_name[node]
         if found.unschedulable:
             return MARK in found.annotations
@@ -119,7 +134,7 @@ class MemoryCluster:
 
     async def uncordon(self, node: str) -> bool:
         """Make the node schedulable if it carries our mark."""
-        await self.faults.meet("uncordon")
+        await self.ask("uncordon")
         found = self.node_by_name[node]
         if MARK not in found.annotations or self.dry_run:
             return MARK in found.annotations
@@ -129,12 +144,12 @@ class MemoryCluster:
 
     async def attachments(self) -> Sequence[Attachment]:
         """The volumes that are attached to nodes."""
-        await self.faults.meet("attachments")
+        await self.ask("attachments")
         return tuple(self.attached)
 
     async def pods(self, node: str | None = None) -> Sequence[Pod]:
         """The pods bound to the node, or to any."""
-        await self.faults.meet("pods")
+        await self.ask("pods")
         return self.on(node)
 
     async def evict(self, pod: Pod, grace_s: int | None = None) -> EvictionAnswer:
@@ -156,12 +171,12 @@ class MemoryCluster:
 
     async def workloads(self) -> Mapping[str, int]:
         """How many pods of each controller are Ready."""
-        await self.faults.meet("workloads")
+        await self.ask("workloads")
         return self.ready_pods()
 
     async def scale_to_zero(self, workload: Workload) -> bool:
         """Let its controller keep no pods."""
-        await self.faults.meet("scale_to_zero")
+        await self.ask("scale_to_zero")
         name = workload.full_name
         if name not in self.replicas:
             raise RackError(f"{name}: not found")
@@ -176,7 +191,7 @@ class MemoryCluster:
 
     async def scale_back(self, workload: Workload) -> bool:
         """Let its controller keep as many pods as before."""
-        await self.faults.meet("scale_back")
+        await self.ask("scale_back")
         name = workload.full_name
         if name not in self.scaled or self.dry_run:
             return name in self.scaled
@@ -186,7 +201,7 @@ class MemoryCluster:
 
     async def file_servers(self) -> Mapping[str, str]:
         """The file server behind each claim."""
-        await self.faults.meet("file_servers")
+        await self.ask("file_servers")
         return self.shares
 
     def ready_pods(self) -> Mapping[str, int]:
@@ -222,7 +237,7 @@ class MemoryCluster:
         )
 
     async def _meet(self, operation: str, pod: Pod) -> None:
-        await self.faults.meet(operation)
+        await self.ask(operation)
         if pod.full_name in self.broken:
             raise RackError(f"{pod.full_name}: internal error")
 

@@ -67,6 +67,8 @@ class MemoryHost:
             self.deaf -= 1
         elif math.isinf(self.off_at):
             self.off_at = loop_time() + self.poweroff_s
+            if self.cluster:
+                self.cluster.stopped.add(self.name)
             asyncio.get_running_loop().call_at(self.off_at, self._went_off)
         return ""
 
@@ -175,16 +177,18 @@ class MemoryStorage:
 
 @dataclass(slots=True)
 class MemoryDatastore:
-    """A k3s server whose datastore can be copied, to a NAS that is mounted."""
+    """The master's k3s server, whose datastore can be copied, to a NAS that is mounted."""
 
     acts: list[Act]
     storage: MemoryStorage
+    cluster: MemoryCluster
     faults: Faults = field(default_factory=Faults)
     running: bool = True
 
     async def snapshot(self, outage: str) -> str:
         """Copy it."""
         await self.faults.meet("snapshot")
+        await self.cluster.ask("snapshot")
         if not self.storage.mounted:
             raise RackError("there is no directory for it")
         self.acts.append(Act(loop_time(), "snapshot"))
@@ -204,6 +208,7 @@ class MemoryDatastore:
         """Stop the server."""
         await self.faults.meet("stop")
         self.running = False
+        self.cluster.stopped.add(MASTER)
         self.acts.append(Act(loop_time(), "stop k3s"))
 
     async def start(self) -> None:
@@ -211,6 +216,7 @@ class MemoryDatastore:
         await self.faults.meet("start")
         if not self.running:
             self.running = True
+            self.cluster.stopped.discard(MASTER)
             self.acts.append(Act(loop_time(), "start k3s"))
 
     async def check_stop(self) -> None:
@@ -277,14 +283,20 @@ class MemoryRack:
 
 
 def memory_rack(
-    workers: Iterable[str] = ("pi4-a", "pi4-b"), *, pods: int = 2, controller: str | None = None
+    workers: Iterable[str] = ("pi4-a", "pi4-b"),
+    *,
+    servers: Iterable[str] = (),
+    pods: int = 2,
+    controller: str | None = None,
 ) -> MemoryRack:
     """A master and workers, each a node with so many ordinary pods and one of a DaemonSet, and a NAS.
 
-    The ordinary pods belong to `controller` (`namespace/name`), if there is one.
+    The ordinary pods belong to `controller` (`namespace/name`), if there is one. `servers` are the workers that hold
+    the datastore together with the master.
     """
     acts: list[Act] = []
-    cluster = MemoryCluster(acts)
+    members = frozenset(servers)
+    cluster = MemoryCluster(acts, members=members | {MASTER} if members else members)
     hosts = {name: MemoryHost(name, acts, cluster=cluster) for name in workers}
     for node in (*hosts, MASTER):
         cluster.add_node(node)
@@ -292,5 +304,5 @@ def memory_rack(
             cluster.add_pod(node, Pod("web", f"{node}-{number}", uid=f"{node}-{number}"), controller=controller)
         cluster.add_pod(node, Pod("kube-system", f"proxy-{node}", uid=f"proxy-{node}", daemonset=True))
     storage = MemoryStorage(acts)
-    datastore = MemoryDatastore(acts, storage)
+    datastore = MemoryDatastore(acts, storage, cluster)
     return MemoryRack(acts, cluster, hosts, storage, MemoryOutlets(acts), MemoryLocalHost(acts), datastore)

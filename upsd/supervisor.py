@@ -302,11 +302,13 @@ class Supervisor:
             self._shed_what_is_due(supply)
 
     def _shed_what_is_due(self, supply: Supply) -> None:
-        gone = self._conductor.shedding
-        self._shedding = shedding.evaluate(self._rules.shedding, supply, self._shedding, gone)
+        gone, groups = self._conductor.shedding, self._rules.shedding
+        wanted = {worker for group in groups for worker in group.workers}
+        kept = self._conductor.shape.kept_for_quorum(wanted, gone | self._conductor.missing)
+        self._shedding = shedding.evaluate(groups, supply, self._shedding, gone | kept)
         if due := self._shedding.due:
-            workers = [worker for group in due for worker in group.workers]
-            self._conductor.shed(workers, ", ".join(group.name for group in due))
+            workers = {worker for group in due for worker in group.workers}
+            self._conductor.shed(workers - kept, ", ".join(group.name for group in due))
 
     def _start(self, reason: str) -> None:
         unfinished, self._unfinished = self._unfinished, None

@@ -63,6 +63,8 @@ class SimulatedKubernetes:
         """What whoever carries the token may do; everything, without."""
         self.faults = Faults()
         self.requests: list[LoggedRequest] = []
+        self.connections: set[asyncio.Transport] = set()
+        """Those on which a request came, also once they are closed."""
         self._identity = fresh_identity() if tls is True else tls or None
         self._port = 0
         self._listeners: set[asyncio.Event] = set()
@@ -200,6 +202,8 @@ class SimulatedKubernetes:
         except ValueError:
             body = None
         request[BODY] = body
+        if request.transport:
+            self.connections.add(request.transport)
         logged = LoggedRequest(request.method, request.path, dict(request.query), body)
         self.requests.append(logged)
         self._notify()

@@ -61,7 +61,7 @@ def shape_of(rack: MemoryRack) -> RackShape:
     """What the plan of this rack is made from."""
     return RackShape(
         master=HostShape(MASTER, 20, 60),
-        workers=tuple(HostShape(name, 10, 60) for name in rack.hosts),
+        workers=tuple(HostShape(name, 10, 60, server=name in rack.cluster.members) for name in rack.hosts),
         cluster=ClusterShape(cordon_s=2, drain_s=10, drain_limit_s=60, delete_grace_s=5, ready_limit_s=300),
         storage=StorageShape("nas", flush_s=2, limit_s=30, host=None),
         outlet_off_delay_s=120,

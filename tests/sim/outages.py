@@ -98,7 +98,10 @@ class Outage:
         machines = self.world.rack
         shape = RackShape(
             master=HostShape(MASTER, 30.0, 90.0),
-            workers=tuple(HostShape(name, 10.0, 60.0, wakes=host.wakes) for name, host in machines.hosts.items()),
+            workers=tuple(
+                HostShape(name, 10.0, 60.0, wakes=host.wakes, server=name in machines.cluster.members)
+                for name, host in machines.hosts.items()
+            ),
             cluster=ClusterShape(2.0, 20.0, 60.0, 5.0, 600.0),
             storage=StorageShape("nas", 5.0, 30.0, None),
             outlet_off_delay_s=90,

@@ -21,6 +21,7 @@ from upsd.shutdown.steps.poweroff import GoingOff, Poweroff, RehearsePoweroff, R
 from upsd.shutdown.steps.storage import Flush, RehearseUnmount, Unmount, WaitStorage
 from upsd.shutdown.steps.wait_battery import WaitBattery
 from upsd.shutdown.steps.wait_host import WaitHost
+from upsd.shutdown.steps.wait_quorum import WaitQuorum
 from upsd.shutdown.steps.workloads import AwaitWorkloads
 from upsd.shutdown.workloads import WorkloadMemory
 
@@ -78,6 +79,7 @@ def performers(rack: Rack) -> dict[StepKind, Performer]:
         table[StepKind.CORDON] = Cordon(rack.cluster, rack.workloads, rack.scaled)
         table[StepKind.DRAIN] = Drain(rack.cluster, rack.drain, rack.nas_users)
         table[StepKind.UNCORDON] = Uncordon(rack.cluster, rack.scaled)
+        table[StepKind.WAIT_QUORUM] = WaitQuorum(rack.cluster)
         table[StepKind.WAIT_READY] = WaitReady(rack.cluster)
         table[StepKind.WORKLOADS] = AwaitWorkloads(rack.cluster, rack.workloads, rack.date)
     if rack.storage:
