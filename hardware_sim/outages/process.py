@@ -110,9 +110,7 @@ class Process:
         unfinished = replay(lines)
         rack = self._rack()
         if unfinished:
-            rack.workloads.before = unfinished.workloads
-            if unfinished.boot_id == boot_id:
-                rack.going_off.recall(unfinished)
+            rack.recall(unfinished, boot_id)
         self.conductor = Conductor(
             rack_shape(scenario),
             performers(rack),
@@ -124,7 +122,7 @@ class Process:
             reserve_s=scenario.reserve_s,
             boot_id=boot_id,
             linger_s=OFF_DELAY_S + 60.0,
-            closed=rack.workloads.forget,
+            closed=rack.forget,
             name_outage=lambda: f"outage-{self._loop.time():.0f}",
         )
         self.supervisor = Supervisor(

@@ -230,6 +230,10 @@ class Nas:
         self._take_off("detach")
         return (NAS,)
 
+    async def also_mounted(self) -> tuple[str, ...]:
+        """Nowhere else."""
+        return ()
+
     def _take_off(self, how: str) -> None:
         self._world.before_act("unmount", NAS)
         self.mounted = self.mount_due = False
