@@ -377,6 +377,17 @@ async def test_it_is_mounted_again_wherever_it_was(bench: Workbench, rack: Memor
     assert (progress.state, progress.detail.split("; ")) == (StepState.DONE, ["mounted", *missing])
 
 
+async def test_an_outage_that_is_over_leaves_nothing_of_it_to_the_next_one(bench: Workbench, rack: MemoryRack) -> None:
+    """A mount that a person has taken away since stays away, and who used the NAS then is no news."""
+    rack.storage.others = {"/mnt/media"}
+    await bench.do(StepKind.UNMOUNT, "nas")
+    bench.nas_users.by_node["pi4-a"] = ["web/immich"]
+    bench.parts.forget()
+    await bench.do(StepKind.WAIT_STORAGE, "nas")
+    assert rack.storage.others == set()
+    assert "immich" not in (await bench.do(StepKind.FLUSH, "nas")).detail
+
+
 async def test_a_mount_that_does_not_answer_is_waited_for(bench: Workbench, rack: MemoryRack) -> None:
     """Mounted is not enough: pods would hang on it."""
     rack.storage.faults.fail("is_mounted", "mounted, but hangs", for_s=20)
@@ -402,6 +413,10 @@ async def test_a_snapshot_that_takes_too_long_is_given_up(bench: Workbench, rack
     assert (progress.state, progress.detail) == (StepState.FAILED, "was not over in time, and was given up")
     assert took_s(progress) == pytest.approx(22, abs=0.5)
     assert rack.did() == ["give up the snapshot"]
+    rack.datastore.faults.fail("give_up", "systemd does not answer")
+    progress = await bench.do(StepKind.SNAPSHOT, "k3s")
+    why = "was not over in time, and still runs: systemd does not answer"
+    assert (progress.state, progress.detail) == (StepState.FAILED, why)
 
 
 async def test_a_snapshot_that_fails_is_tried_twice(bench: Workbench, rack: MemoryRack) -> None:
