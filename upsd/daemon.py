@@ -363,6 +363,9 @@ class Daemon:
             supervisor.runtime(self._loop.time()) if supervisor.view.reading else None,
             reserve_s=settings.battery.reserve,
             margin_s=settings.shutdown.margin,
+            recovery=self._conductor.recovery,
+            shedding=shapes.supervisor_rules(settings).shedding,
+            wakes=[worker.name for worker in self._conductor.shape.workers if worker.wakes],
         )
 
 
