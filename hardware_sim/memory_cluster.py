@@ -5,13 +5,15 @@ from __future__ import annotations
 import math
 from collections import Counter
 from dataclasses import dataclass, field, replace
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from hardware_sim.memory_faults import Act, Faults, loop_time
 from upsd.domain.rack import EvictionAnswer, Node, Pod, RackError, ServerBusyError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
+    from datetime import datetime
 
     from upsd.domain.rack import Attachment, Workload
 
@@ -38,6 +40,8 @@ class MemoryCluster:
         busy_until: evictions are answered by a server that has too much to do, until this loop time.
         broken: pods about which every call raises.
         dead: nodes that are off, on which no pod ends.
+        stuck: pods that do not end any more once they were told to, not even by force.
+        date: the server's clock, by which the graces of pods end; without it it tells nobody when they do.
         replicas: how many pods each controller (`namespace/name`) keeps, on nodes that take them.
         scaled: how many it kept before it was scaled to zero.
         start_s: how long such a pod takes to be Ready.
@@ -57,6 +61,8 @@ class MemoryCluster:
     busy_until: float = -math.inf
     broken: set[str] = field(default_factory=set)
     dead: set[str] = field(default_factory=set)
+    stuck: set[str] = field(default_factory=set)
+    date: Callable[[], datetime] | None = None
     replicas: dict[str, int] = field(default_factory=dict)
     scaled: dict[str, int] = field(default_factory=dict)
     start_s: float = 3.0
@@ -216,17 +222,18 @@ class MemoryCluster:
     def reconcile(self) -> None:
         """Let pods end, and controllers replace those that end, as far as a node takes them."""
         for uid, pod in list(self.pod_by_uid.items()):
-            if pod.ends_at <= loop_time() and pod.node not in self.dead:
+            if pod.ends_at <= loop_time() and pod.node not in self.dead and pod.pod.full_name not in self.stuck:
                 del self.pod_by_uid[uid]
         for controller, wanted in self.replicas.items():
             kept = sum(pod.controller == controller and math.isinf(pod.ends_at) for pod in self.pod_by_uid.values())
-            for _ in range(wanted - kept):
-                self._start_pod(controller)
+            nodes = self._taking() if wanted > kept else []
+            for _ in range(wanted - kept if nodes else 0):
+                self._start_pod(controller, nodes)
 
-    def _start_pod(self, controller: str) -> None:
-        nodes = [node.name for node in self.node_by_name.values() if node.ready and not node.unschedulable]
-        if not nodes:
-            return
+    def _taking(self) -> list[str]:
+        return [node.name for node in self.node_by_name.values() if node.ready and not node.unschedulable]
+
+    def _start_pod(self, controller: str, nodes: Sequence[str]) -> None:
         on = Counter(pod.node for pod in self.pod_by_uid.values())
         node = min(nodes, key=lambda name: on[name])
         self.started += 1
@@ -246,5 +253,7 @@ class MemoryCluster:
         if entry is None or self.dry_run:
             return entry is not None
         entry.ends_at = min(entry.ends_at, loop_time() + min(entry.stop_s, grace_s))
+        if self.date:
+            entry.pod = replace(entry.pod, ends_by=self.date() + timedelta(seconds=grace_s))
         self.acts.append(Act(loop_time(), f"{how} {pod.full_name} {grace_s}s"))
         return True

@@ -132,6 +132,8 @@ class MemoryStorage:
     mounted: bool = True
     flushed: bool = False
     figures: Flushed = field(default_factory=lambda: Flushed(WrittenOut(421888, 102, 6.2)))
+    others: set[str] = field(default_factory=set)
+    """Where it is mounted besides."""
 
     async def flush(self, within_s: float) -> Flushed:  # noqa: ARG002
         """Write everything out."""
@@ -143,16 +145,27 @@ class MemoryStorage:
     async def unmount(self) -> WrittenOut:
         """Unmount it."""
         await self.faults.meet("unmount")
-        self.mounted = False
+        self.mounted, self.others = False, set()
         self.acts.append(Act(loop_time(), "unmount"))
         return WrittenOut(2048, 0, 0.1)
 
     async def detach(self) -> tuple[str, ...]:
         """Take it off, whoever hangs on it."""
         await self.faults.meet("detach")
-        self.mounted = False
+        detached = ("/mnt/nas", *sorted(self.others))
+        self.mounted, self.others = False, set()
         self.acts.append(Act(loop_time(), "detach"))
-        return ("/mnt/nas",)
+        return detached
+
+    async def also_mounted(self) -> tuple[str, ...]:
+        """Where it is mounted besides."""
+        return tuple(self.others)
+
+    async def mount_also(self, place: str) -> None:
+        """Mount it there."""
+        await self.faults.meet("mount_also")
+        self.others.add(place)
+        self.acts.append(Act(loop_time(), f"mount {place}"))
 
     async def is_mounted(self) -> bool:
         """Whether it is mounted."""

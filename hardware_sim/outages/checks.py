@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from hardware_sim.memory_cluster import MARK
 from hardware_sim.outages.best import most_saved
+from hardware_sim.outages.checks_kept import kept_violations
 from hardware_sim.outages.machine import MachineState
 from hardware_sim.outages.process import DEBOUNCE_S, rack_shape
 from hardware_sim.outages.scenario import MASTER, NAS
@@ -42,6 +43,7 @@ def violations(run: Run) -> list[str]:
         *_without_cause(run),
         *_left_behind(run),
         *_foreign_cordons(run),
+        *kept_violations(run),
         *(f"the journal did not say beforehand: {act}" for act in dict.fromkeys(run.unexplained)),
         *(f"defect: {defect}" for defect in run.defects),
     ]
@@ -60,13 +62,16 @@ def _dirty(run: Run) -> Iterator[str]:
 
 
 def _deaf(run: Run, loss: Loss) -> bool:
-    """Whether it could not be powered off, or not have anything written."""
+    """Whether it could not be powered off, or not have anything written; a mount that hangs here is no excuse."""
     scenario, name = run.scenario, loss.machine
     spec = run.world.machines[name].spec
     parts = {MASTER: {"local_host"}, NAS: {"storage"}}.get(name, {name})
     began = _shutdown_began(run, loss)
     hindered = any(
-        fault.part in parts and fault.operation != "call_port" and fault.at < loss.at and fault.at + fault.for_s > began
+        fault.part in parts
+        and fault.operation not in {"call_port", "unmount", "detach"}
+        and fault.at < loss.at
+        and fault.at + fault.for_s > began
         for fault in scenario.faults
     )
     died = any(victim == name and at <= loss.at for at, victim in scenario.deaths)

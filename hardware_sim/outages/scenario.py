@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import random
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING
 
+from hardware_sim.outages.fault import Fault
+from hardware_sim.outages.kept import Kept, draw_kept
 from hardware_sim.ups.battery import Battery, BatterySpec, Inverter
+
+if TYPE_CHECKING:
+    from hardware_sim.outages.fault import Kind
 
 MASTER = "k3s-master"
 NAS = "nas"
@@ -39,17 +44,6 @@ class MachineSpec:
     told_poweroff_s: float
     deaf: int = 0
     reboots: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Fault:
-    """From a time on, for so long (s), one operation of a part of the rack fails, hangs or is slow."""
-
-    at: float
-    part: str
-    operation: str
-    kind: Literal["fail", "hang", "slow"]
-    for_s: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +106,7 @@ class Scenario:
     clock_steps: tuple[tuple[float, float], ...]
     test_at: float | None
     battery_limit_s: float
+    kept: Kept
 
     @property
     def machines(self) -> tuple[MachineSpec, ...]:
@@ -145,6 +140,11 @@ def draw(seed: int) -> Scenario:
     calm = chance.random() < 0.3
     nodes = [*(worker.name for worker in workers), MASTER]
     pods = chance.randint(0, 3)
+    kept = draw_kept(
+        seed,
+        [change.at for change in supply if change.volts == 0.0],
+        [f"web/{node}-{number}" for node in nodes for number in range(pods)],
+    )
     return Scenario(
         seed=seed,
         master=master,
@@ -180,6 +180,7 @@ def draw(seed: int) -> Scenario:
         ),
         test_at=chance.choice([None, None, None, 20.0]),
         battery_limit_s=chance.choice([300.0, 900.0, 3600.0]),
+        kept=kept,
     )
 
 
@@ -234,7 +235,7 @@ def _fault(chance: random.Random, supply: tuple[Supply, ...], workers: tuple[Mac
     part = chance.choice(["cluster", "cluster", "storage", "outlets", "local_host", *(["host"] * 3 if workers else [])])
     operation = chance.choice(_OPERATIONS[part])
     name = chance.choice(workers).name if part == "host" else part
-    kind: Literal["fail", "hang", "slow"] = chance.choice(["fail", "hang", "slow"])
+    kind: Kind = chance.choice(["fail", "hang", "slow"])
     return Fault(_moment(chance, supply), name, operation, kind, chance.choice(_PERIODS_S))
 
 

@@ -232,6 +232,16 @@ async def test_plan_draws_the_daemons_plan(columns: int, encoding: str) -> None:
 
 
 @pytest.mark.usefixtures("board")
+async def test_plan_says_what_would_go_off_before_it_and_lists_what_brings_everything_back() -> None:
+    """The one below the chart, the other when it is asked for."""
+    shed = "extras: worker-1 would go off after 5 min on battery; if the mains went now, in 5 min."
+    drawn = (await upsctl("plan", environment={"COLUMNS": "200"})).out
+    assert drawn.partition("Before it, so that the battery lasts longer for the rest:")[2].strip().startswith(shed)
+    listed = (await upsctl("plan", "--recovery")).out
+    assert [line.split()[1] for line in listed.splitlines() if "-worker-1" in line] == ["wait-host-worker-1"]
+
+
+@pytest.mark.usefixtures("board")
 async def test_plan_for_programs_is_the_daemons_answer() -> None:
     """Each step with its times against the battery."""
     plan = json.loads((await upsctl("plan", "--json")).out)

@@ -350,6 +350,44 @@ async def test_the_nas_is_mounted_as_soon_as_it_is_back(bench: Workbench, rack: 
     assert "no route to host" in bench.said
 
 
+async def test_where_else_it_was_mounted_is_written_down_before_it_goes(bench: Workbench, rack: MemoryRack) -> None:
+    """Once, also where the unmount is done again; and not at all where it is mounted in one place only."""
+    rack.storage.others = {"/mnt/media", "/mnt/books"}
+    rack.storage.faults.hang("unmount", for_s=30)
+    rack.storage.faults.fail("detach", "no right")
+    for state in (StepState.FAILED, StepState.DONE, StepState.DONE):
+        assert (await bench.do(StepKind.UNMOUNT, "nas")).state is state
+    written = [record for record in bench.records if record["record"] == "mounts"]
+    assert written == [{"record": "mounts", "others": '["/mnt/books", "/mnt/media"]'}]
+    states = [record.get("state") for record in bench.records]
+    assert states[:3] == ["running", None, "failed"]
+
+
+async def test_it_is_mounted_again_wherever_it_was(bench: Workbench, rack: MemoryRack) -> None:
+    """After it is back; a place where that can't be done is named, and holds up nothing."""
+    rack.storage.others = {"/mnt/media", "/mnt/books"}
+    await bench.do(StepKind.UNMOUNT, "nas")
+    assert rack.storage.others == set()
+    progress = await bench.do(StepKind.WAIT_STORAGE, "nas")
+    assert (progress.state, progress.detail) == (StepState.DONE, "mounted")
+    assert rack.did() == ["unmount", "mount", "mount /mnt/books", "mount /mnt/media"]
+    rack.storage.faults.fail("mount_also", "needs a unit")
+    progress = await bench.do(StepKind.WAIT_STORAGE, "nas")
+    missing = [f"not mounted again at {place}: needs a unit" for place in ("/mnt/books", "/mnt/media")]
+    assert (progress.state, progress.detail.split("; ")) == (StepState.DONE, ["mounted", *missing])
+
+
+async def test_an_outage_that_is_over_leaves_nothing_of_it_to_the_next_one(bench: Workbench, rack: MemoryRack) -> None:
+    """A mount that a person has taken away since stays away, and who used the NAS then is no news."""
+    rack.storage.others = {"/mnt/media"}
+    await bench.do(StepKind.UNMOUNT, "nas")
+    bench.nas_users.by_node["pi4-a"] = ["web/immich"]
+    bench.parts.forget()
+    await bench.do(StepKind.WAIT_STORAGE, "nas")
+    assert rack.storage.others == set()
+    assert "immich" not in (await bench.do(StepKind.FLUSH, "nas")).detail
+
+
 async def test_a_mount_that_does_not_answer_is_waited_for(bench: Workbench, rack: MemoryRack) -> None:
     """Mounted is not enough: pods would hang on it."""
     rack.storage.faults.fail("is_mounted", "mounted, but hangs", for_s=20)
@@ -375,6 +413,10 @@ async def test_a_snapshot_that_takes_too_long_is_given_up(bench: Workbench, rack
     assert (progress.state, progress.detail) == (StepState.FAILED, "was not over in time, and was given up")
     assert took_s(progress) == pytest.approx(22, abs=0.5)
     assert rack.did() == ["give up the snapshot"]
+    rack.datastore.faults.fail("give_up", "systemd does not answer")
+    progress = await bench.do(StepKind.SNAPSHOT, "k3s")
+    why = "was not over in time, and still runs: systemd does not answer"
+    assert (progress.state, progress.detail) == (StepState.FAILED, why)
 
 
 async def test_a_snapshot_that_fails_is_tried_twice(bench: Workbench, rack: MemoryRack) -> None:

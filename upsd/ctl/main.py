@@ -136,6 +136,11 @@ def _plan(options: Namespace) -> int:
     if options.json:
         print(json.dumps(plan))
         return OK
+    if options.recovery:
+        from upsd.ctl.words import plain  # noqa: PLC0415 - the others do without
+
+        print("\n".join(map(plain, plan["recovery"])))
+        return OK
     import shutil  # noqa: PLC0415 - the others do without
 
     from upsd.ctl.plan_chart import chart, signs  # noqa: PLC0415 - the others do without

@@ -61,10 +61,11 @@ def build_parser() -> argparse.ArgumentParser:
         commands.add_parser,
         "plan",
         common,
-        about="Draw the shutdown that an outage would run, against the battery.",
-        examples=("upsctl plan", "upsctl plan --json"),
+        about="Draw the shutdown that an outage would run, and say what goes off before it.",
+        examples=("upsctl plan", "upsctl plan --recovery", "upsctl plan --json"),
         exits=("0   shown", "1   upsd has no plan to show", "3   no upsd answers"),
     )
+    plan.add_argument("--recovery", action="store_true", help="list the steps that bring everything back, instead")
     _add_json(plan, "the plan as upsd gives it")
 
     _add_plan_acts(commands.add_parser, common)

@@ -10,6 +10,7 @@ import asyncio
 import math
 from dataclasses import dataclass, field, replace
 from functools import partial
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Protocol
 
 import structlog
@@ -55,6 +56,8 @@ class StepContext:
     """Makes a record durable, as far as the disk lets it."""
     fulfilled: bool = False
     """Whether being cut off from now on is how the step ends well."""
+    handed_on: dict[str, Scalar] = field(default_factory=dict)
+    """What the record of the step's end says besides, for the next run of the daemon."""
     guard: asyncio.Timeout | None = None
 
     @property
@@ -239,9 +242,9 @@ class Engine:
             del self._running[running.step.id]
             progress = self._progress[running.step.id]
             self._tell(replace(progress, state=outcome.state, detail=outcome.detail, ended_at=now))
-            await self._record_end(self._progress[running.step.id])
+            await self._record_end(self._progress[running.step.id], running.context.handed_on)
 
-    async def _record_end(self, progress: StepProgress) -> None:
+    async def _record_end(self, progress: StepProgress, handed_on: Mapping[str, Scalar] = MappingProxyType({})) -> None:
         began, ended = progress.started_at, progress.ended_at
         await self._record(
             {
@@ -251,6 +254,7 @@ class Engine:
                 "detail": progress.detail,
                 "seconds": None if began is None or ended is None else round(ended - began, 1),
                 "commits": progress.step.commits and progress.state is not StepState.LEFT_OUT,
+                **handed_on,
             }
         )
 

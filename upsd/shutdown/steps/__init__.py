@@ -18,7 +18,7 @@ from upsd.shutdown.steps.last_look import LastLook, RehearseLastLook
 from upsd.shutdown.steps.node_drain import DrainRules
 from upsd.shutdown.steps.outlet_cycle import OutletCycle, RehearseOutletCycle
 from upsd.shutdown.steps.poweroff import GoingOff, Poweroff, RehearsePoweroff, RemoteMachine
-from upsd.shutdown.steps.storage import Flush, RehearseUnmount, Unmount, WaitStorage
+from upsd.shutdown.steps.storage import Flush, MountMemory, RehearseUnmount, Unmount, WaitStorage
 from upsd.shutdown.steps.wait_battery import WaitBattery
 from upsd.shutdown.steps.wait_host import WaitHost
 from upsd.shutdown.steps.wait_quorum import WaitQuorum
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from upsd.domain.rack import Cluster, Datastore, LocalHost, Outlets, Storage, Workload
     from upsd.shutdown.engine import Performer
     from upsd.shutdown.floor import BatteryLevel
+    from upsd.shutdown.records import Unfinished
 
 __all__ = ["DrainRules", "GoingOff", "NasUsers", "Rack", "RemoteMachine", "performers", "rehearsers"]
 
@@ -42,7 +43,8 @@ class Rack:
 
     `battery` is what the battery gives at the moment, and what it must give before anything is started again.
     `scaled` are the workloads that are scaled to zero before a drain, and back after it.
-    `going_off` is what is known of machines that were asked to power off, `nas_users` what the drains leave on the NAS.
+    `going_off` is what is known of machines that were asked to power off, `nas_users` what the drains leave on the NAS,
+    `mounts` where the NAS is mounted besides.
     """
 
     emit: Callable[[Event], None]
@@ -61,6 +63,20 @@ class Rack:
     going_off: GoingOff = field(default_factory=GoingOff)
     date: Callable[[], datetime] = lambda: datetime.now(UTC)
     nas_users: NasUsers = field(default_factory=NasUsers)
+    mounts: MountMemory = field(default_factory=MountMemory)
+
+    def recall(self, unfinished: Unfinished, boot_id: str) -> None:
+        """Know what an earlier run of the daemon knew; of machines and pods only what it has seen in this boot."""
+        self.workloads.before, self.mounts.others = unfinished.workloads, unfinished.mounts
+        if unfinished.boot_id == boot_id:
+            self.going_off.recall(unfinished)
+            self.nas_users.recall(unfinished)
+
+    def forget(self) -> None:
+        """Let the next outage find out anew what this one knew."""
+        self.workloads.forget()
+        self.mounts.forget()
+        self.nas_users.forget()
 
 
 def performers(rack: Rack) -> dict[StepKind, Performer]:
@@ -83,9 +99,9 @@ def performers(rack: Rack) -> dict[StepKind, Performer]:
         table[StepKind.WAIT_READY] = WaitReady(rack.cluster)
         table[StepKind.WORKLOADS] = AwaitWorkloads(rack.cluster, rack.workloads, rack.date)
     if rack.storage:
-        table[StepKind.UNMOUNT] = Unmount(rack.storage)
+        table[StepKind.UNMOUNT] = Unmount(rack.storage, rack.mounts)
         table[StepKind.FLUSH] = Flush(rack.storage, rack.emit, rack.nas_users)
-        table[StepKind.WAIT_STORAGE] = WaitStorage(rack.storage)
+        table[StepKind.WAIT_STORAGE] = WaitStorage(rack.storage, rack.mounts)
     if rack.datastore:
         table[StepKind.SNAPSHOT] = Snapshot(rack.datastore)
         table[StepKind.STOP] = StopServer(rack.datastore)
