@@ -59,10 +59,8 @@ def flushes_only_what_was_unmounted(patch: pytest.MonkeyPatch) -> None:
 
 def gives_a_snapshot_all_the_time(patch: pytest.MonkeyPatch) -> None:
     """Of ten times the limit that the settings give."""
-    steps = plan._datastore_steps
-    patch.setattr(
-        plan, "_datastore_steps", lambda shape, needs: steps(replace(shape, limit_s=10 * shape.limit_s), needs)
-    )
+    snapshot = plan._snapshot
+    patch.setattr(plan, "_snapshot", lambda shape, needs: snapshot(replace(shape, limit_s=10 * shape.limit_s), needs))
 
 
 def reports_no_troubles(patch: pytest.MonkeyPatch) -> None:
