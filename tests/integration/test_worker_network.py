@@ -20,6 +20,7 @@ from upsd.domain.plan import Step, StepKind, StepState
 from upsd.domain.rack import PortAnswer, RackError
 from upsd.shutdown.engine import Outcome, StepContext
 from upsd.shutdown.steps.confirm_off import ConfirmOff
+from upsd.shutdown.steps.off_evidence import OffEvidence
 from upsd.shutdown.steps.poweroff import GoingOff, RemoteMachine
 
 if TYPE_CHECKING:
@@ -194,7 +195,7 @@ async def _a_machine_that_goes_off_is_confirmed(worker: Worker) -> None:
     """It took the command, and is silent from then on."""
     worker.cable.switch_off_there()
     outcome = await confirm(worker, told=True)
-    assert outcome == Outcome(detail="off")
+    assert outcome == Outcome(detail="port silent")
 
 
 async def _a_machine_behind_our_own_pulled_link_is_not_confirmed(worker: Worker) -> None:
@@ -221,7 +222,8 @@ async def _a_machine_whose_sshd_hangs_is_not_confirmed(worker: Worker) -> None:
 async def confirm(worker: Worker, *, told: bool, within_s: float = 15.0) -> Outcome:
     """How the step ends that waits for the machine to go off."""
     going_off = GoingOff(acknowledged={"pi3"} if told else set())
-    step = ConfirmOff({"pi3": RemoteMachine(worker.host, "poweroff")}, going_off)
+    evidence = OffEvidence(going_off, None, lambda: None, {})
+    step = ConfirmOff({"pi3": RemoteMachine(worker.host, "poweroff")}, going_off, evidence)
     now = asyncio.get_running_loop().time()
     context = StepContext("o", now + within_s, now, 1.0, say=lambda _: None, record=_forget)
     async with asyncio.timeout(within_s):

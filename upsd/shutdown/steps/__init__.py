@@ -16,6 +16,7 @@ from upsd.shutdown.steps.drain import Drain, NasUsers, RehearseDrain
 from upsd.shutdown.steps.host_poweroff import HostPoweroff, RehearseHostPoweroff
 from upsd.shutdown.steps.last_look import LastLook, RehearseLastLook
 from upsd.shutdown.steps.node_drain import DrainRules
+from upsd.shutdown.steps.off_evidence import OffEvidence
 from upsd.shutdown.steps.outlet_cycle import OutletCycle, RehearseOutletCycle
 from upsd.shutdown.steps.poweroff import GoingOff, Poweroff, RehearsePoweroff, RemoteMachine
 from upsd.shutdown.steps.storage import Flush, RehearseUnmount, Unmount, WaitStorage
@@ -27,7 +28,7 @@ from upsd.shutdown.workloads import WorkloadMemory
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from upsd.domain.power import Event
+    from upsd.domain.power import Event, OutputLoad
     from upsd.domain.rack import Cluster, Datastore, LocalHost, Outlets, Storage, Workload
     from upsd.shutdown.engine import Performer
     from upsd.shutdown.floor import BatteryLevel
@@ -42,6 +43,7 @@ class Rack:
     `battery` is what the battery gives at the moment, and what it must give before anything is started again.
     `scaled` are the workloads that are scaled to zero before a drain, and back after it.
     `going_off` is what is known of machines that were asked to power off, `nas_users` what the drains leave on the NAS.
+    `load` is what the UPS says that it delivers, `watts` what each machine draws.
     """
 
     emit: Callable[[Event], None]
@@ -60,14 +62,17 @@ class Rack:
     going_off: GoingOff = field(default_factory=GoingOff)
     date: Callable[[], datetime] = lambda: datetime.now(UTC)
     nas_users: NasUsers = field(default_factory=NasUsers)
+    load: Callable[[], OutputLoad | None] = lambda: None
+    watts: Mapping[str, float] = field(default_factory=dict)
 
 
 def performers(rack: Rack) -> dict[StepKind, Performer]:
     """Who does each kind of step in this rack."""
+    evidence = _evidence(rack)
     table: dict[StepKind, Performer] = {
         StepKind.ANNOUNCE: Announce(rack.emit),
-        StepKind.POWEROFF: Poweroff(rack.machines, rack.going_off),
-        StepKind.CONFIRM_OFF: ConfirmOff(rack.machines, rack.going_off),
+        StepKind.POWEROFF: Poweroff(rack.machines, rack.going_off, evidence, rack.emit),
+        StepKind.CONFIRM_OFF: ConfirmOff(rack.machines, rack.going_off, evidence),
         StepKind.LAST_LOOK: LastLook(rack.machines, rack.going_off),
         StepKind.OUTLET_CYCLE: OutletCycle(rack.outlets, rack.outlet_off_delay_s, rack.outlet_restore_delay_min),
         StepKind.HOST_POWEROFF: HostPoweroff(rack.local_host),
@@ -96,7 +101,7 @@ def rehearsers(rack: Rack) -> dict[StepKind, Performer]:
     table: dict[StepKind, Performer] = {
         StepKind.ANNOUNCE: RehearseAnnounce(rack.emit),
         StepKind.POWEROFF: RehearsePoweroff(rack.machines),
-        StepKind.CONFIRM_OFF: RehearseConfirmOff(rack.machines),
+        StepKind.CONFIRM_OFF: RehearseConfirmOff(rack.machines, _evidence(rack)),
         StepKind.LAST_LOOK: RehearseLastLook(rack.machines),
         StepKind.OUTLET_CYCLE: RehearseOutletCycle(rack.outlets),
         StepKind.HOST_POWEROFF: RehearseHostPoweroff(rack.local_host),
@@ -112,3 +117,7 @@ def rehearsers(rack: Rack) -> dict[StepKind, Performer]:
         table[StepKind.SNAPSHOT] = RehearseSnapshot(rack.datastore)
         table[StepKind.STOP] = RehearseStopServer(rack.datastore)
     return table
+
+
+def _evidence(rack: Rack) -> OffEvidence:
+    return OffEvidence(rack.going_off, rack.cluster, rack.load, rack.watts)
