@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 _STEP_ON_BATTERY_S = 4.0
 _STEP_ON_LINE_S = 30.0
 _READY_AFTER_S = 5.0
+NODE_GRACE_S = 45.0
+"""From the end of a kubelet until its node is not Ready: k3s waits 40 s, and looks every five."""
 _CONTROLLER = "web/web"
 
 
@@ -40,6 +42,14 @@ class Loss:
     state: MachineState
     why: OffCause
     flushed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class LateWrite:
+    """A worker that wrote to the NAS when that had been flushed for the last time: its last pages, as it unmounted."""
+
+    at: float
+    machine: str
 
 
 class Cluster(MemoryCluster):
@@ -86,6 +96,7 @@ class World:
         self.scenario = scenario
         self.acts: list[Act] = []
         self.losses: list[Loss] = []
+        self.late_writes: list[LateWrite] = []
         self._resting: set[asyncio.Future[None]] = set()
         self.machines = {spec.name: Machine(spec, self._machine_did) for spec in scenario.machines}
         self.master = self.machines[MASTER]
@@ -180,10 +191,17 @@ class World:
             if what == MachineState.ON.value:
                 asyncio.get_running_loop().call_later(_READY_AFTER_S, self._node_ready, machine)
             elif what in {MachineState.STOPPING.value, "cut", "dies"}:
-                self.cluster.node_off(name)
+                self.cluster.dead.add(name)
+                asyncio.get_running_loop().call_later(NODE_GRACE_S, self._node_lost, machine)
+            elif what == MachineState.OFF.value and machine is not self.master and self.storage.closed:
+                self.late_writes.append(LateWrite(asyncio.get_running_loop().time(), name))
         for listener in self.on_machine:
             listener(machine, what)
         self.stir()
+
+    def _node_lost(self, machine: Machine) -> None:
+        if not machine.answers:
+            self.cluster.node_off(machine.spec.name)
 
     def _node_ready(self, machine: Machine) -> None:
         if machine.answers:
@@ -205,16 +223,18 @@ class Nas:
         self.flushed = False
         self.mount_due = False
         """Whether the master's mount unit still waits for the NAS since the boot."""
+        self.closed = False
+        """Whether it was flushed for a shutdown, and has neither started nor been mounted since."""
 
     def mounted_at_boot(self) -> None:
         """The mount unit has found it."""
-        self.mounted, self.flushed, self.mount_due = True, False, False
+        self.mounted, self.flushed, self.mount_due, self.closed = True, False, False, False
 
     async def flush(self, within_s: float) -> Flushed:  # noqa: ARG002
         """Write everything out."""
         await self._reach("flush")
         self._world.before_act("flush", NAS)
-        self.flushed = True
+        self.flushed = self.closed = True
         self._world.did("flush")
         return Flushed()
 
@@ -243,7 +263,7 @@ class Nas:
     async def mount(self) -> None:
         """Mount it."""
         await self._reach("mount")
-        self.mounted, self.flushed = True, False
+        self.mounted, self.flushed, self.closed = True, False, False
         self._world.did("mount")
 
     async def _reach(self, operation: str) -> None:
