@@ -50,6 +50,8 @@ class ConfirmOff:
         while True:
             row = row.then(await _call(machine, context), loop.time())
             heard_of = heard_of or row.answer in {PortAnswer.ACCEPTS, PortAnswer.REFUSES}
+            if row.answer is PortAnswer.SILENT:
+                context.say("port silent; calls again")
             if row.answer is PortAnswer.REFUSES:
                 context.say("port refuses; waits for better evidence")
                 await self.evidence.look(min(_NODES_S, context.force_at - loop.time()))
