@@ -34,8 +34,8 @@ _WRITES_S = 5.0
 """What the journal, and the seconds between two looks at the battery, may cost a plan."""
 _COMMAND_FAULT_S = 2.0
 _FAULTS_LINGER_S = 60.0
-_SEEN_OFF_S = 8.0
-"""From a machine's end until that is seen, and before a step's deadline until it gives up."""
+_GIVES_UP_S = 8.0
+"""So long before its deadline a step may give up a machine, or have no time to see that it is off."""
 _BEFORE_THE_NAS = {StepKind.ANNOUNCE, StepKind.CORDON, StepKind.DRAIN}
 
 
@@ -102,7 +102,7 @@ def _could_wait_until(run: Run, life: Life, write: LateWrite, began: float) -> f
     stopped = max(act.at for act in run.world.acts if act.what == stopping and act.at <= write.at)
     node_gone = stopped + max(NODE_GRACE_S, USUAL_TIMES * spec.told_poweroff_s)
     limit_s = next(step.limit_s for step in plan.steps if step.id == f"confirm-off {spec.name}")
-    return min(began + limit_s, latest, node_gone) - _SEEN_OFF_S
+    return min(min(began + limit_s, latest) - _GIVES_UP_S, node_gone)
 
 
 def _deaf(run: Run, loss: Loss) -> bool:
