@@ -203,9 +203,10 @@ class Run:
 
     def _machine_did(self, machine: Machine, what: str) -> None:
         world = self.world
+        if what == MachineState.BOOTING.value and machine is world.nas:
+            world.storage.closed = False
         if what == MachineState.ON.value and machine is world.nas:
-            # It remembers nothing that is not on its disks.
-            world.storage.flushed, world.storage.closed = True, False
+            world.storage.flushed = True  # it remembers nothing that is not on its disks
         if what == MachineState.ON.value and machine in {world.master, world.nas} and world.storage.mount_due:
             self._mount_at_boot()
         if machine is not world.master:

@@ -265,6 +265,16 @@ async def test_a_load_that_fell_tells_what_a_dead_switch_does_not(bench: Workben
     assert (await confirm(bench)).detail == "load fell by 10 W"
 
 
+async def test_a_machine_that_took_no_command_is_on_whatever_the_load(bench: Workbench, rack: MemoryRack) -> None:
+    """The switch had died before, and pods that ended have saved as much."""
+    for operation in ("run", "call_port"):
+        rack.hosts["pi4-a"].faults.fail(operation, "no route to host")
+    await told_at(bench, 100.0, "pi4-a")
+    load(bench, 90.0)
+    progress = await bench.do(StepKind.CONFIRM_OFF, "pi4-a", limit_s=60)
+    assert (progress.state, progress.detail) == (StepState.TIMED_OUT, "no route to host")
+
+
 async def test_a_port_that_accepts_is_on_whatever_the_load(bench: Workbench) -> None:
     """Something else has gone off."""
     use(bench, "+")

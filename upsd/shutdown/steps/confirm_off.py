@@ -59,7 +59,7 @@ class ConfirmOff:
             if silent and not heard_of and loop.time() >= asked_at + USUAL_TIMES * step.configured_s:
                 return Outcome(StepState.FAILED, "never answered: it was off before, or is cut from the network")
             found = self._found(row, step, context)
-            if found and (heard_of or not silent):
+            if found and heard_of:
                 if found.sure:
                     self.going_off.seen_off.add(name)
                 return _outcome(found, asked_again=asked_again)
@@ -70,6 +70,7 @@ class ConfirmOff:
                 try:
                     await machine.ask_to_power_off()
                     told = True
+                    self.going_off.acknowledged.add(name)
                     context.say("still up; asked again")
                 except RackError as error:
                     context.say(f"still up; {error}")

@@ -89,8 +89,11 @@ class OffEvidence:
     def fell_w(self, machine: str) -> float | None:
         """By how much (W) the load fell on its account, if that is most of what it draws; else `None`.
 
-        All that other machines on their way off may have saved meanwhile is taken for theirs.
+        All that other machines on their way off may have saved meanwhile is taken for theirs. Of one that took no
+        command, no fall is its own.
         """
+        if machine not in self._going_off.acknowledged:
+            return None
         before, now, share_w = self._before.get(machine), self._load(), self._watts.get(machine, 0.0)
         if before is None or now is None or now.at <= before.load.at or share_w < _STEPS * now.step_w:
             return None
