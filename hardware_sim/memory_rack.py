@@ -35,6 +35,7 @@ class MemoryHost:
         starts_with_power: whether it boots by itself when its outlet gets power.
         up_at: since when it answers, or until when it boots.
         forced: whether its sshd runs the power-off, whatever is asked for.
+        says: what its command answers.
     """
 
     name: str
@@ -51,6 +52,7 @@ class MemoryHost:
     starts_with_power: bool = True
     up_at: float = -math.inf
     powered: bool = True
+    says: str = ""
 
     @property
     def off(self) -> bool:
@@ -60,7 +62,9 @@ class MemoryHost:
     async def run(self, command: str) -> str:
         """Take the command as one to power off."""
         await self.faults.meet("run")
-        if self.off or loop_time() < self.up_at:
+        if self._port is PortAnswer.REFUSES:
+            raise RackError(f"{self.name}: connection refused")
+        if self._port is PortAnswer.SILENT:
             raise RackError(f"{self.name}: no route to host")
         self.acts.append(Act(loop_time(), f"{command} {self.name}"))
         if self.deaf:
@@ -70,7 +74,7 @@ class MemoryHost:
             if self.cluster:
                 self.cluster.stopped.add(self.name)
             asyncio.get_running_loop().call_at(self.off_at, self._went_off)
-        return ""
+        return self.says
 
     async def run_unforced(self, command: str) -> str:  # noqa: ARG002
         """Take the command as one that changes nothing."""
@@ -84,6 +88,10 @@ class MemoryHost:
     async def call_port(self) -> PortAnswer:
         """Its sshd ends first; once it is off it is silent."""
         await self.faults.meet("call_port")
+        return self._port
+
+    @property
+    def _port(self) -> PortAnswer:
         if self.off or loop_time() < self.up_at:
             return PortAnswer.SILENT
         ends_at = self.off_at - self.poweroff_s + self.sshd_s

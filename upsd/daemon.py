@@ -121,6 +121,7 @@ class Daemon:
             cluster=self._cluster,
             hosts=hosts,
             battery=lambda: self._supervisor.battery_level(self._loop.time()),
+            load=lambda: self._supervisor.output_load(),  # noqa: PLW0108  # it is made later
         )
         self._readiness = ReadinessKeeper(
             settings.state_directory,

@@ -208,6 +208,8 @@ class Run:
 
     def _machine_did(self, machine: Machine, what: str) -> None:
         world = self.world
+        if what == MachineState.BOOTING.value and machine is world.nas:
+            world.storage.closed = False
         if what == MachineState.ON.value and machine is world.nas:
             world.storage.flushed = True  # it remembers nothing that is not on its disks
         if what == MachineState.ON.value and machine in {world.master, world.nas} and world.storage.mount_due:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from hardware_sim.outages.fault import Fault
@@ -145,7 +145,7 @@ def draw(seed: int) -> Scenario:
         [change.at for change in supply if change.volts == 0.0],
         [f"web/{node}-{number}" for node in nodes for number in range(pods)],
     )
-    return Scenario(
+    scenario = Scenario(
         seed=seed,
         master=master,
         workers=workers if calm else tuple(_odd(chance, worker) for worker in workers),
@@ -182,6 +182,7 @@ def draw(seed: int) -> Scenario:
         battery_limit_s=chance.choice([300.0, 900.0, 3600.0]),
         kept=kept,
     )
+    return replace(scenario, workers=tuple(_slow(chance, worker) for worker in scenario.workers))
 
 
 def _machine(chance: random.Random, name: str, watts: float) -> MachineSpec:
@@ -193,6 +194,14 @@ def _machine(chance: random.Random, name: str, watts: float) -> MachineSpec:
         poweroff_s=poweroff_s,
         told_poweroff_s=max(5.0, poweroff_s * chance.uniform(1.0, 1.6)),
     )
+
+
+def _slow(chance: random.Random, spec: MachineSpec) -> MachineSpec:
+    """Now and then a machine that takes longer to unmount than anybody has told, with its sshd gone from the start."""
+    if chance.random() > 0.15:
+        return spec
+    poweroff_s = chance.uniform(25, 60)
+    return replace(spec, poweroff_s=poweroff_s, told_poweroff_s=poweroff_s / chance.uniform(1.0, 2.9))
 
 
 def _odd(chance: random.Random, spec: MachineSpec) -> MachineSpec:

@@ -28,16 +28,18 @@ class Nas:
         self.flushed = False
         self.mount_due = False
         """Whether the master's mount unit still waits for the NAS since the boot."""
+        self.closed = False
+        """Whether it was flushed for a shutdown, and has neither started nor been mounted since."""
 
     def mounted_at_boot(self) -> None:
         """The mount unit has found it."""
-        self.mounted, self.flushed, self.mount_due = True, False, False
+        self.mounted, self.flushed, self.mount_due, self.closed = True, False, False, False
 
     async def flush(self, within_s: float) -> Flushed:  # noqa: ARG002
         """Write everything out."""
         await self._reach("flush")
         self._world.before_act("flush", NAS)
-        self.flushed = True
+        self.flushed = self.closed = True
         self._world.did("flush")
         return Flushed()
 
@@ -72,7 +74,7 @@ class Nas:
     async def mount(self) -> None:
         """Mount it."""
         await self._reach("mount")
-        self.mounted, self.flushed = True, False
+        self.mounted, self.flushed, self.closed = True, False, False
         self._world.did("mount")
 
     async def _reach(self, operation: str) -> None:

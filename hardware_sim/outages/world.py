@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 _STEP_ON_BATTERY_S = 4.0
 _STEP_ON_LINE_S = 30.0
 _READY_AFTER_S = 5.0
+NODE_GRACE_S = 45.0
+"""From the end of a kubelet until its node is not Ready: k3s waits 40 s, and looks every five."""
 _CONTROLLER = "web/web"
 
 
@@ -41,6 +43,14 @@ class Loss:
     state: MachineState
     why: OffCause
     flushed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class LateWrite:
+    """A worker that wrote to the NAS when that had been flushed for the last time: its last pages, as it unmounted."""
+
+    at: float
+    machine: str
 
 
 class Cluster(MemoryCluster):
@@ -92,6 +102,7 @@ class World:
         self.scenario = scenario
         self.acts: list[Act] = []
         self.losses: list[Loss] = []
+        self.late_writes: list[LateWrite] = []
         self._resting: set[asyncio.Future[None]] = set()
         self.machines = {spec.name: Machine(spec, self._machine_did) for spec in scenario.machines}
         self.master = self.machines[MASTER]
@@ -192,13 +203,20 @@ class World:
             if what == MachineState.ON.value:
                 asyncio.get_running_loop().call_later(_READY_AFTER_S, self._node_ready, machine)
             elif what in {MachineState.STOPPING.value, "cut", "dies"}:
-                self.cluster.node_off(name)
+                self.cluster.dead.add(name)
+                asyncio.get_running_loop().call_later(NODE_GRACE_S, self._node_lost, machine)
+            elif what == MachineState.OFF.value and machine is not self.master and self.storage.closed:
+                self.late_writes.append(LateWrite(asyncio.get_running_loop().time(), name))
         for listener in self.on_machine:
             listener(machine, what)
         self.stir()
 
     def _api_is_up(self) -> bool:
         return self.master.state is MachineState.ON and (self.datastore is None or self.datastore.running)
+
+    def _node_lost(self, machine: Machine) -> None:
+        if not machine.answers:
+            self.cluster.node_off(machine.spec.name)
 
     def _node_ready(self, machine: Machine) -> None:
         if machine.answers:

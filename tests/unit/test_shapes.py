@@ -80,8 +80,10 @@ def test_only_a_machine_with_a_mac_is_woken_and_by_way_of_its_network(tmp_path: 
         cluster=None,
         hosts=adapters.ssh_hosts(found, adapters.ssh_identity(found)),
         battery=lambda: AMPLE,
+        load=lambda: None,
     )
     assert {name: machine.waker for name, machine in rack.machines.items()} == {
         "pi4-a": None,
         "pi4-b": WakeOnLan("dc:a6:32:01:02:03", "192.168.7.255"),
     }
+    assert rack.watts == {machine.name: machine.watts for machine in found.machines}
