@@ -34,7 +34,7 @@ def run(*command: str | Path) -> subprocess.CompletedProcess[str]:
 def unit(tmp_path: Path) -> Path:
     """The unit, with a Python that exists on this machine."""
     path = tmp_path / "upsd.service"
-    path.write_text(UNIT.replace("/opt/upsd/venv/bin/python", sys.executable), encoding="utf-8")
+    path.write_text(UNIT.replace("/usr/lib/upsd/bin/python3", sys.executable), encoding="utf-8")
     return path
 
 
@@ -49,7 +49,7 @@ def test_systemd_finds_no_fault_with_what_root_does_for_us(name: str, instance: 
     """The templates, as the daemon names their instances."""
     path = tmp_path / f"{name}{instance}.service"
     text = (FILES / f"{name}.service").read_text(encoding="utf-8")
-    path.write_text(text.replace("/opt/upsd/venv/bin/python", sys.executable), encoding="utf-8")
+    path.write_text(text.replace("/usr/lib/upsd/bin/python3", sys.executable), encoding="utf-8")
     result = run("systemd-analyze", "verify", "--man=no", path)
     assert (result.returncode, result.stdout, result.stderr) == (0, "", "")
 
