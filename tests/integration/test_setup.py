@@ -190,11 +190,13 @@ async def test_a_person_is_asked_may_err_stop_and_go_on(tmp_path: Path) -> None:
 
 async def test_nobody_is_asked_without_a_terminal(tmp_path: Path) -> None:
     """And what has no answer is named with its key."""
-    async with new_master(tmp_path, []) as master:
+    async with new_master(tmp_path, [], plugged=False) as master:
         result = await master.upsctl("setup")
         assert result.code == 1
         assert "nobody can be asked here; at a terminal, or as: upsctl setup --yes --answers FILE" in result.err
-        master.answers.write_text('install_system_files = false\n[cluster]\nkubeconfig = "none"\n')
+        master.answers.write_text(
+            'install_system_files = false\n[ups]\ngo_on_without = true\n[cluster]\nkubeconfig = "none"\n'
+        )
         result = await master.upsctl("setup", "--yes", "--answers", str(master.answers))
         assert result.code == 1
         assert "master.watts is missing in the answers: What does this machine draw under load" in result.err

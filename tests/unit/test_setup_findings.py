@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,6 +11,7 @@ import pytest
 
 from upsd.ctl.setup import boards
 from upsd.ctl.setup.boards import Board, board_of
+from upsd.ctl.setup.conffile import is_as_packaged
 from upsd.ctl.setup.document import Table, is_untouched, settings_text
 from upsd.ctl.setup.neighbours import best_address, mac_addresses, network_mounts
 from upsd.rack.kubernetes.administration import ClusterNode
@@ -85,6 +88,23 @@ def test_the_settings_are_what_the_daemon_reads(tmp_path: Path) -> None:
     settings = load_settings(path, {})
     assert (settings.master.watts, settings.workers[0].watts, settings.workers[0].mac) == (25, 7.5, None)
     assert "\n# It goes last.\n[master]\n" in text
+
+
+def test_a_file_that_the_package_brought_is_known(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By dpkg's own word; it may be replaced without asking."""
+    if shutil.which("dpkg-query") is None:
+        pytest.skip("needs dpkg-query")
+    (tmp_path / "info").mkdir()
+    digest = hashlib.md5(b"packaged", usedforsecurity=False).hexdigest()
+    (tmp_path / "status").write_text(
+        "Package: upsd\nStatus: install ok installed\nMaintainer: nobody <nobody@example.org>\nArchitecture: amd64\n"
+        f"Version: 1\nDescription: the daemon\nConffiles:\n /etc/upsd/upsd.toml {digest}\n"
+    )
+    monkeypatch.setenv("DPKG_ADMINDIR", str(tmp_path))
+    path = Path("/etc/upsd/upsd.toml")
+    assert is_as_packaged(path, "packaged")
+    assert not is_as_packaged(path, "changed")
+    assert not is_as_packaged(Path("/etc/upsd/other.toml"), "packaged")
 
 
 def test_a_changed_file_is_known_by_one_letter() -> None:

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any, Final
 from upsd.ctl import client, readiness
 from upsd.ctl.setup.outcome import Outcome, State
 from upsd.ctl.setup.questions import REHEARSE, START_SERVICE
+from upsd.domain.power import PowerState
+from upsd.shutdown.phase import Phase
 
 if TYPE_CHECKING:
     from upsd.ctl.setup.situation import Situation
@@ -32,7 +34,7 @@ def start(situation: Situation) -> Outcome:
     if not situation.interview.agrees(START_SERVICE):
         situation.left.append(f"start upsd: systemctl enable --now {UNIT}")
         return Outcome(State.LEFT_OUT, "as you wish")
-    if running and running["phase"] != "idle":
+    if running and running["phase"] != Phase.IDLE:
         situation.left.append(f"once that is over: systemctl restart {UNIT}")
         return Outcome(State.LEFT_OUT, f"upsd is {running['phase']}, and is not disturbed")
     trouble = _systemctl("enable", "--now", UNIT)
@@ -83,7 +85,7 @@ async def _trouble_reading(socket: str) -> str | None:
         async with asyncio.timeout(_ANSWERS_WITHIN_S):
             while True:
                 state = await asyncio.to_thread(_state, socket)
-                known = state is not None and state["power"] != "unknown"
+                known = state is not None and state["power"] != PowerState.UNKNOWN
                 known_since = min(known_since, loop.time()) if known else math.inf
                 if loop.time() - known_since >= _SETTLES_S:
                     return None

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from upsd.ctl.setup import questions
+from upsd.ctl.setup.conffile import is_as_packaged
 from upsd.ctl.setup.document import Table, is_untouched, settings_text
 from upsd.ctl.setup.machines import machine_tables
 from upsd.ctl.setup.outcome import Outcome, SetupError, State
@@ -31,7 +32,7 @@ def look(situation: Situation) -> None:
         SetupError: they shall, and they are not valid.
     """
     text = _text_at(situation.path)
-    if text is None or is_untouched(text) or text == shipped(_EXAMPLE):
+    if text is None or is_untouched(text) or text == shipped(_EXAMPLE) or is_as_packaged(situation.path, text):
         return
     print(f"\n{situation.path} was written or changed by hand.")
     if situation.interview.agrees(questions.REPLACE_SETTINGS, default=False):

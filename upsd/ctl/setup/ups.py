@@ -13,7 +13,8 @@ from upsd.ctl import client
 from upsd.ctl.setup.holders import holders_of
 from upsd.ctl.setup.outcome import Outcome, SetupError, State
 from upsd.ctl.setup.questions import GO_ON_WITHOUT_UPS, UPS_PORT
-from upsd.ctl.words import plain
+from upsd.ctl.words import POWER, plain
+from upsd.domain.power import PowerState
 from upsd.settings import UpsSettings
 from upsd.ups.errors import UpsError
 
@@ -77,11 +78,14 @@ def _judged(situation: Situation, ups: UpsSettings, candidates: list[Candidate])
 
 
 def _read_by_the_daemon(socket: str) -> str | None:
-    """What a running daemon says of it: then nobody else may ask it."""
-    with contextlib.suppress(client.NoDaemonError, client.RefusedError):
+    """What a running daemon says of it, if it reads it: then nobody else may ask it."""
+    try:
         state = client.ask(socket, "status")["state"]
-        return f"upsd is running and reads it ({plain(state['ups'])}: {plain(state['power']).replace('_', ' ')})"
-    return None
+    except (client.NoDaemonError, client.RefusedError):
+        return None
+    if state["power"] == PowerState.UNKNOWN:
+        return None
+    return f"upsd is running and reads it: {POWER[state['power']]}"
 
 
 def _settings(situation: Situation) -> UpsSettings:
