@@ -105,17 +105,23 @@ async def _has_only_its_rights(master: Master, directory: Path) -> None:
 
 
 async def test_what_fails_is_named_and_stops_nothing_else(tmp_path: Path) -> None:
-    """No UPS, no right to grant rights, a worker that is off: the settings are there, and the rest is told."""
-    async with new_master(tmp_path, ["pi3"], plugged=False) as master:
+    """No UPS, no right to grant rights, a worker that is off, a new NAS: the settings are there, all is told."""
+    (tmp_path / "sshd").mkdir()
+    async with (
+        new_master(tmp_path, ["pi3"], plugged=False) as master,
+        OpenSshServer(tmp_path / "sshd", asyncssh.generate_private_key("ssh-ed25519")) as nas,
+    ):
         reads = Rule(frozenset([""]), frozenset(["nodes"]), frozenset(["list"]))
         master.api.rights = Rights("alice", (reads,))
         master.answers.write_text(
             "install_system_files = false\nstart_service = false\naccept_new_host_keys = true\n"
             f'[ups]\ngo_on_without = true\n[workers.pi3]\nhost = "{HOST}"\nport = 1\n'
+            f'[nas]\nmount = "/mnt/nas"\nhost = "{HOST}"\nport = {nas.port}\n'
         )
         master.file("/etc/upsd").mkdir()
         master.file("/var/lib/upsd").mkdir()
         result = await master.upsctl("setup", "--yes", "--answers", str(master.answers))
+        assert master.file("/etc/upsd/known_hosts").read_text().split() == nas.known_hosts_line.split()
     said = " ".join(result.out.split())
     assert result.code == 1
     assert "left out: going on without it, as you wish: usb: no UPS is plugged in; check its cable" in said
@@ -125,6 +131,7 @@ async def test_what_fails_is_named_and_stops_nothing_else(tmp_path: Path) -> Non
     assert "- pi3 is not enrolled: mend what is said above, then `upsctl enroll pi3`" in said
     assert "- start upsd: systemctl enable --now upsd.service" in said
     assert f"{HOST} shows no host key on port 1" in result.err
+    assert '.ssh/authorized_keys of upsd: restrict,command="/usr/local/bin/upsd-nas" ssh-ed25519 ' in said
 
 
 async def test_settings_are_changed_only_with_consent_and_never_lost(tmp_path: Path) -> None:

@@ -122,11 +122,13 @@ def _show(kept: Path) -> int:
 
 
 def _say_what_is_left(situation: Situation) -> None:
-    drill = next((f"upsctl drill {worker.name} --yes" for worker in situation.checked.workers), None)
     left = list(situation.left)
-    if drill:
-        left.append(f"see one worker really go off and come back: {drill}")
-    left.append("let an outage start the shutdown: upsctl arm. Until then upsd only watches")
-    print(situation.paint("What is left for you:", "bold"))
+    if not service.is_armed(situation):
+        left += [
+            f"see one worker really go off and come back: upsctl drill {worker.name} --yes"
+            for worker in situation.checked.workers[:1]
+        ]
+        left.append("let an outage start the shutdown: upsctl arm. Until then upsd only watches")
+    print(situation.paint("What is left for you:" if left else "Nothing is left for you to do.", "bold"))
     for sentence in left:
         print(f"  - {sentence}")

@@ -1,9 +1,11 @@
-"""The sixth step: every worker takes upsd's key for its power-off, by `upsctl enroll`."""
+"""The sixth step: every worker takes upsd's key for its power-off, by `upsctl enroll`; the NAS is got ready for it."""
 
 from __future__ import annotations
 
 import getpass
-from typing import TYPE_CHECKING
+import shlex
+from argparse import Namespace
+from typing import TYPE_CHECKING, NamedTuple
 
 from upsd.ctl import enroll, openssh
 from upsd.ctl.openssh import OpenSshError
@@ -16,76 +18,101 @@ if TYPE_CHECKING:
     from upsd.ctl.setup.situation import Situation
     from upsd.settings import NasSettings, SshSettings, WorkerSettings
 
+_NAS_PROGRAM = "/usr/local/bin/upsd-nas"
+
+
+class _Consent(NamedTuple):
+    """To which host key: the one with this fingerprint, or whatever is shown; neither: a person is asked."""
+
+    fingerprint: str | None
+    whatever: bool
+
 
 def enrol(situation: Situation) -> Outcome:
     """Enrol each worker that does not take our key yet; one that can't be had does not stop the others."""
     settings = situation.checked
-    if not settings.workers:
-        return Outcome(State.LEFT_OUT, "there are no workers in the settings")
     missing = [worker for worker in settings.workers if not _takes_our_key(worker, settings.ssh)]
     if missing:
-        _ask_for_the_administrator(situation)
+        # Under sudo, whoever called it is more likely to have a login there than root.
+        default = situation.environment.get("SUDO_USER") or getpass.getuser()
+        situation.interview.answer(questions.ADMINISTRATOR, default)
     failed = [worker.name for worker in missing if not _enrolled(situation, worker)]
-    if settings.nas and settings.nas.host:
-        _look_at_the_nas(situation, settings.nas, settings.ssh)
+    if settings.nas and settings.nas.host and not _takes_our_key(settings.nas, settings.ssh):
+        _get_ready(situation, settings.nas, settings.nas.host)
     if failed:
         for name in failed:
             situation.left.append(f"{name} is not enrolled: mend what is said above, then `upsctl enroll {name}`")
-        return Outcome(State.FAILED, f"not enrolled: {', '.join(failed)}; the others are")
+        others = "; the others are" if len(failed) < len(settings.workers) else ""
+        return Outcome(State.FAILED, f"not enrolled: {', '.join(failed)}{others}")
+    if not settings.workers:
+        return Outcome(State.LEFT_OUT, "there are no workers in the settings")
     if not missing:
         return Outcome(State.NOTHING_TO_DO, "every worker takes our key, and proves its right to power off")
     return Outcome(State.DONE, f"enrolled and proven: {', '.join(worker.name for worker in missing)}")
 
 
-def _takes_our_key(worker: WorkerSettings, ssh: SshSettings) -> bool:
-    """Whether the helper there answers to our key, and says that it may power the machine off."""
+def _takes_our_key(machine: WorkerSettings | NasSettings, ssh: SshSettings) -> bool:
+    """Whether the program there answers to our key, and says that it may power the machine off."""
     if not (ssh.key_file.exists() and ssh.known_hosts_file.exists()):
         return False
     try:
-        openssh.prove("check", worker.host, worker.port, worker.user, ssh.key_file, ssh.known_hosts_file)
+        openssh.prove("check", str(machine.host), machine.port, machine.user, ssh.key_file, ssh.known_hosts_file)
     except OpenSshError:
         return False
     return True
 
 
-def _ask_for_the_administrator(situation: Situation) -> None:
-    # Under sudo, whoever called it is more likely to have a login there than root.
-    situation.interview.answer(questions.ADMINISTRATOR, situation.environment.get("SUDO_USER") or getpass.getuser())
-
-
 def _enrolled(situation: Situation, worker: WorkerSettings) -> bool:
     """Do what a person would by hand."""
-    interview, ssh = situation.interview, situation.checked.ssh
 
     def answer(question: questions.Question, default: questions.Value = None) -> str | None:
-        value = interview.answer(question.about(worker.name), default, asks=False)
+        value = situation.interview.answer(question.about(worker.name), default, asks=False)
         return None if value is None else str(value)
 
-    administrator = answer(questions.WORKER_ADMINISTRATOR, interview.taken[questions.ADMINISTRATOR.key])
-    identity, fingerprint = answer(questions.WORKER_IDENTITY), answer(questions.WORKER_FINGERPRINT)
+    administrator = answer(questions.WORKER_ADMINISTRATOR, situation.interview.taken[questions.ADMINISTRATOR.key])
+    identity = answer(questions.WORKER_IDENTITY)
+    consent = _consent(situation, questions.WORKER_FINGERPRINT.about(worker.name), worker.host, worker.port)
+    if consent is None:
+        return False
     words = ["enroll", worker.name, "--config", str(situation.path), "--as", str(administrator)]
     words += ["--identity", identity] if identity else []
-    if fingerprint:
-        words += ["--fingerprint", fingerprint]
-    elif not interview.attended:
-        if interview.answer(questions.ACCEPT_NEW_HOST_KEYS, default=False):
-            words.append("--yes")
-        elif not openssh.pinned(ssh.known_hosts_file, worker.host, worker.port):
-            key = dotted(questions.WORKER_FINGERPRINT.about(worker.name).key)
-            print(f"\n  {worker.name}: nobody can compare its host key; give {key}, or accept_new_host_keys = true")
-            return False
-    print(f"\n  upsctl {' '.join(words)}", flush=True)
+    words += ["--fingerprint", consent.fingerprint] if consent.fingerprint else []
+    words += ["--yes"] if consent.whatever else []
+    print(f"\n  upsctl {shlex.join(words)}", flush=True)
     return enroll.run(build_parser().parse_args(words)) == enroll.OK
 
 
-def _look_at_the_nas(situation: Situation, nas: NasSettings, ssh: SshSettings) -> None:
-    """Its firmware keeps no installation of ours: a person has to put the key there."""
+def _consent(situation: Situation, question: questions.Question, host: str, port: int) -> _Consent | None:
+    """What was said of the host key there; `None` if it is not pinned, and nobody can or did say anything."""
+    interview = situation.interview
+    fingerprint = interview.answer(question, asks=False)
+    if fingerprint:
+        return _Consent(str(fingerprint), whatever=False)
+    if interview.attended or openssh.pinned(situation.checked.ssh.known_hosts_file, host, port):
+        return _Consent(None, whatever=False)
+    if interview.answer(questions.ACCEPT_NEW_HOST_KEYS, default=False):
+        return _Consent(None, whatever=True)
+    key = dotted(question.key)
+    print(f"\n  {host}: nobody can compare its host key; answer {key}, or accept_new_host_keys = true")
+    return None
+
+
+def _get_ready(situation: Situation, nas: NasSettings, host: str) -> None:
+    """Pin its host key; what its firmware must be told, only a person can tell it."""
+    ssh = situation.checked.ssh
+    consent = _consent(situation, questions.NAS_FINGERPRINT, host, nas.port)
+    trouble = None
     try:
-        openssh.prove(
-            nas.rehearse_command or "check", str(nas.host), nas.port, nas.user, ssh.key_file, ssh.known_hosts_file
+        openssh.make_key(ssh.key_file)
+        if consent:
+            options = Namespace(fingerprint=consent.fingerprint, yes=consent.whatever)
+            enroll.trust(enroll.Place(host, nas.port, nas.user), ssh.known_hosts_file, options)
+        line = f'restrict,command="{_NAS_PROGRAM}" {openssh.public_key(ssh.key_file)}'
+        situation.left.append(
+            f"on the NAS, install config/nas/upsd-nas as {_NAS_PROGRAM} (docs/storage.md), and put this line into"
+            f" .ssh/authorized_keys of {nas.user}:\n      {line}"
         )
     except OpenSshError as error:
-        situation.left.append(
-            f"the NAS does not take upsd's key yet ({error}): put {ssh.key_file}.pub there and its host key into"
-            f" {ssh.known_hosts_file}, as docs/storage.md says"
-        )
+        trouble = str(error)
+    if trouble or not consent:
+        situation.left.append(f"the host key of the NAS is not pinned: {trouble or 'nobody has compared it'}")

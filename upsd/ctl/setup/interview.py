@@ -43,6 +43,10 @@ class Interview:
         """Whether it was answered before: in the file, or in the former run."""
         return question.key in self._given or question.key in self._former
 
+    def given_about(self, table: str) -> set[str]:
+        """The machines that the file has answers about, in this table."""
+        return {str(key[1]) for key in self._given if key[0] == table and len(key) == 3}
+
     def answer(self, question: Question, default: Value = None, *, needed: bool = False, asks: bool = True) -> Value:
         """The answer, from wherever it comes.
 

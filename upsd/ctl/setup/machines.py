@@ -8,10 +8,13 @@ from typing import TYPE_CHECKING
 from upsd.ctl.setup import neighbours, questions
 from upsd.ctl.setup.boards import NAS_W, board_of
 from upsd.ctl.setup.document import Table
+from upsd.ctl.setup.outcome import SetupError
 from upsd.ctl.words import plain
 from upsd.settings import NasSettings, WorkerSettings
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from upsd.ctl.setup.questions import Value
     from upsd.ctl.setup.situation import Situation
     from upsd.rack.kubernetes.administration import ClusterNode
@@ -32,10 +35,13 @@ def _master(situation: Situation) -> Table:
     interview, nodes = situation.interview, situation.nodes
     here = os.uname().nodename.partition(".")[0].lower()
     servers = [node for node in nodes if node.is_server]
-    ours = [node for node in nodes if node.name.partition(".")[0].lower() == here] or servers[:1]
+    ours = [node for node in nodes if node.name.partition(".")[0].lower() == here]
+    likely = [*ours, *servers, *nodes]
     name = interview.answer(
-        questions.MASTER_NAME, ours[0].name if ours else here, asks=len(servers) != 1 and ours == servers[:1]
+        questions.MASTER_NAME, likely[0].name if likely else here, asks=not ours and len(servers) != 1
     )
+    if nodes and name not in {node.name for node in nodes}:
+        raise SetupError(f"master.name: the cluster has no node {name}; {_choice(nodes)}")
     board = next((board_of(node) for node in nodes if node.name == name), None)
     watts = interview.answer(questions.MASTER_WATTS, board.watts if board else None, needed=board is None)
     return Table("[master]", "The machine that upsd runs on; it goes last.", {"name": name, "watts": watts})
@@ -43,6 +49,8 @@ def _master(situation: Situation) -> Table:
 
 def _workers(situation: Situation, master: str) -> list[Table]:
     nodes = [node for node in situation.nodes if node.name != master]
+    if unknown := situation.interview.given_about("workers") - {node.name for node in nodes}:
+        raise SetupError(f"workers.{min(unknown)}: the cluster has no such worker; {_choice(nodes)}")
     if not nodes:
         return []
     known = neighbours.mac_addresses(neighbours.text_of(neighbours.ARP_TABLE))
@@ -59,6 +67,10 @@ def _workers(situation: Situation, master: str) -> list[Table]:
     asks = not answered and not situation.interview.confirms("Are these right? With no you are asked one by one.")
     found = [_worker(situation, node, macs[node.name], asks=asks) for node in nodes]
     return [table for table in found if table]
+
+
+def _choice(nodes: Sequence[ClusterNode]) -> str:
+    return f"there are: {', '.join(node.name for node in nodes) or 'none'}"
 
 
 def _worker(situation: Situation, node: ClusterNode, mac: str | None, *, asks: bool) -> Table | None:
@@ -93,6 +105,8 @@ def _nas(situation: Situation) -> list[Table]:
     watts = interview.answer(questions.NAS_WATTS, NAS_W)
     values: dict[str, object] = {"mount": mount_point, "watts": watts, "host": host}
     if host is not None:
+        port = interview.answer(questions.NAS_PORT, _SSH_PORT, asks=False)
+        values["port"] = None if port == _SSH_PORT else port
         user = interview.answer(questions.NAS_USER, _NAS_USER)
         values["user"] = None if user == _NAS_USER else user
         if interview.agrees(questions.NAS_POWER_OFF):

@@ -210,6 +210,12 @@ NAS_HOST = Question(
     "upsd logs in there to have it write out its cache. none: it is only unmounted here.",
     _optional(NasSettings, "host"),
 )
+NAS_PORT = Question(
+    ("nas", "port"),
+    "On which port does sshd of the NAS listen?",
+    "upsd logs in there to flush it.",
+    _setting(NasSettings, "port"),
+)
 NAS_WATTS = Question(
     ("nas", "watts"),
     "What does the NAS draw, in watts?",
@@ -221,6 +227,12 @@ NAS_USER = Question(
     "As whom does upsd log in to the NAS?",
     "Its authorized_keys ties upsd's key to config/nas/upsd-nas: see docs/storage.md.",
     _setting(NasSettings, "user"),
+)
+NAS_FINGERPRINT = Question(
+    ("nas", "fingerprint"),
+    "Which fingerprint has the host key of the NAS?",
+    "As `ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub` shows it there. none: you compare it when it is shown.",
+    partial(_or_none, _text),
 )
 NAS_POWER_OFF = Question(
     ("nas", "power_off"),

@@ -68,6 +68,12 @@ def rehearse(situation: Situation) -> Outcome:
     return Outcome(State.DONE, "every step is proven, and nothing was changed")
 
 
+def is_armed(situation: Situation) -> bool:
+    """Whether an outage starts the shutdown already."""
+    state = _state(str(situation.checked.control.socket))
+    return bool(state and state["readiness"] and state["readiness"]["armed"])
+
+
 def _state(socket: str) -> dict[str, Any] | None:
     """What a running daemon shows."""
     try:

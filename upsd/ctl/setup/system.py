@@ -35,12 +35,10 @@ _TAKE_UP: Final = (
 
 def install(situation: Situation) -> Outcome:
     """Install what is missing or of an older version, and have it taken up."""
-    if packaged():
-        return Outcome(State.NOTHING_TO_DO, "the Debian package has installed it")
     python = python_for_units()
-    missing = differing(SYSTEM_FILES, python, Path("/"))
+    missing = _left_out_by_the_package() if packaged() else differing(SYSTEM_FILES, python, Path("/"))
     if not missing:
-        return Outcome(State.NOTHING_TO_DO, "all of it is there, and of this version")
+        return Outcome(State.NOTHING_TO_DO, "all of it is there")
     if not situation.interview.agrees(INSTALL_SYSTEM_FILES):
         return Outcome(State.LEFT_OUT, f"as you wish; not there or of another version: {_names(missing)}")
     for file in missing:
@@ -53,6 +51,11 @@ def install(situation: Situation) -> Outcome:
     if untold:
         return Outcome(State.FAILED, f"they are there, but: {'; '.join(untold)}")
     return Outcome(State.DONE, "they are there, and in use")
+
+
+def _left_out_by_the_package() -> list[SystemFile]:
+    """Those that are nowhere, since somebody has put its virtual environment there by hand."""
+    return [file for file in SYSTEM_FILES if not (file.packaged.exists() or file.local.exists())]
 
 
 def differing(files: Iterable[SystemFile], python: str, root: Path) -> list[SystemFile]:

@@ -8,11 +8,12 @@ from __future__ import annotations
 import asyncio
 import base64
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import httpx2
 import msgspec
-from lightkube import ApiError
+from lightkube import ApiError, ConfigError
 from lightkube.codecs import load_all_yaml
 from lightkube.core.resource import ApiInfo, GlobalResource, NamespacedResourceG, ResourceDef
 
@@ -23,7 +24,6 @@ from upsd.rack.kubernetes.objects import Metadata
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
-    from pathlib import Path
 
     from upsd.rack.kubernetes.access import Client
 
@@ -123,11 +123,14 @@ class Administration:
 
     def kubeconfig_for(self, token: str) -> str:
         """A kubeconfig (YAML) for the ServiceAccount, with the same server and its CA."""
-        config, _, _ = kubeconfigs.read(self._kubeconfig)
-        authority = config.cluster.certificate_auth_data
-        if config.cluster.certificate_auth and not authority:
-            with open(config.abs_file(config.cluster.certificate_auth), "rb") as file:  # noqa: PTH123 - as lightkube
-                authority = base64.b64encode(file.read()).decode()
+        try:
+            config, _, _ = kubeconfigs.read(self._kubeconfig)
+            authority = config.cluster.certificate_auth_data
+            if config.cluster.certificate_auth and not authority:
+                certificate = Path(config.abs_file(config.cluster.certificate_auth))
+                authority = base64.b64encode(certificate.read_bytes()).decode()
+        except (ConfigError, OSError) as error:
+            raise RackError(f"{self._kubeconfig} cannot be used as a kubeconfig any more: {error}") from error
         lines = [f"    certificate-authority-data: {authority}"] if authority else []
         return "\n".join(
             [
