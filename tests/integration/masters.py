@@ -16,6 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+import pytest
+
 from hardware_sim.kubernetes import SimulatedCluster, SimulatedKubernetes
 from hardware_sim.ups.bridge import bridge_to
 from hardware_sim.ups.device import UpsDevice
@@ -143,9 +145,12 @@ class Terminal:
 
     async def shows(self, pattern: str) -> str:
         """Wait until the pattern is there, behind what was waited for before; what was shown up to it."""
-        async with asyncio.timeout(DEADLINE_S):
-            while not (found := re.compile(pattern).search(self.seen, self._read)):
-                self.seen += await asyncio.to_thread(self._piece)
+        try:
+            async with asyncio.timeout(DEADLINE_S):
+                while not (found := re.compile(pattern).search(self.seen, self._read)):
+                    self.seen += await asyncio.to_thread(self._piece)
+        except (TimeoutError, OSError):
+            pytest.fail(f"the screen does not show {pattern}:\n{self.seen}")
         before, self._read = self.seen[self._read : found.end()], found.end()
         return before
 

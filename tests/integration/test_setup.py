@@ -63,7 +63,7 @@ async def test_a_rack_is_set_up_and_the_next_run_changes_nothing(tmp_path: Path)
         assert dict(_files(master)) == before
         assert _systemctl(master) == [*commands, "is-enabled --quiet upsd.service"]
 
-        master.answers.write_text(answers.replace("watts = 7", "watts = 9"))
+        master.answers.write_text(f"rehearse = false\n{answers}".replace("watts = 7", "watts = 9"))
         result = await master.upsctl("setup", "--yes", "--answers", str(master.answers))
         assert (result.code, result.err) == (0, ""), result.out
         assert "  -watts = 7\n  +watts = 9\n" in result.out
@@ -183,7 +183,7 @@ async def test_a_person_is_asked_may_err_stop_and_go_on(tmp_path: Path) -> None:
             person.types("much")
             await person.shows(r"That must be a number, not text; for example watts = 25\.\n  \[30\] > $")
             person.types("22")
-            await person.shows(r"pi3 +192\.168\.10\.11 +agent +8 W as an ARM board")
+            await person.shows(r"pi3 +192\.168\.10\.11 +agent +left alone")
             await person.shows(r"Are these right\?.* \[yes\] $")
             person.types("")
             await person.shows(r"Where is the NAS mounted here\?\n.*\n  .*> $")

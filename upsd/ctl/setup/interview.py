@@ -43,6 +43,10 @@ class Interview:
         """Whether it was answered before: in the file, or in the former run."""
         return question.key in self._given or question.key in self._former
 
+    def proposal(self, question: Question, default: Value) -> Value:
+        """The answer if nobody says otherwise now."""
+        return self._given.get(question.key, self._former.get(question.key, default))
+
     def given_about(self, table: str) -> set[str]:
         """The machines that the file has answers about, in this table."""
         return {str(key[1]) for key in self._given if key[0] == table and len(key) == 3}
@@ -61,7 +65,7 @@ class Interview:
             StoppedError: the person hung up.
         """
         known = self.knows(question)
-        value = self._given.get(question.key, self._former.get(question.key, default))
+        value = self.proposal(question, default)
         if question.key not in self._given and self.attended and asks:
             value = self._asked(question, None if needed and not known else typed(value))
         elif needed and not known:

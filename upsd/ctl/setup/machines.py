@@ -55,18 +55,29 @@ def _workers(situation: Situation, master: str) -> list[Table]:
         return []
     known = neighbours.mac_addresses(neighbours.text_of(neighbours.ARP_TABLE))
     macs = {node.name: known.get(node.address) for node in nodes}
-    print("\n  The other nodes, and what they probably draw:")
+    print("\n  The other nodes, and what they draw:")
     for node in nodes:
-        board = board_of(node)
-        kind = "server" if node.is_server else "agent"
-        watts = f"{board.watts:g} W as {board.name} ({board.source})"
-        print(plain(f"    {node.name:<16} {node.address:<16} {kind:<7} {watts}"))
-    answered = all(situation.interview.knows(questions.WORKER_WATTS.about(node.name)) for node in nodes)
-    if not answered:
+        print(plain(f"    {_line(situation, node)}"))
+    asks = not situation.interview.confirms("Are these right? With no you are asked one by one.")
+    if not asks and not all(situation.interview.knows(questions.WORKER_WATTS.about(node.name)) for node in nodes):
         situation.left.append("measure what the machines draw and correct the watts in the settings: these are guesses")
-    asks = not answered and not situation.interview.confirms("Are these right? With no you are asked one by one.")
     found = [_worker(situation, node, macs[node.name], asks=asks) for node in nodes]
     return [table for table in found if table]
+
+
+def _line(situation: Situation, node: ClusterNode) -> str:
+    """What is proposed for the node, and why."""
+
+    def proposal(question: questions.Question, default: Value) -> Value:
+        return situation.interview.proposal(question.about(node.name), default)
+
+    board, kind = board_of(node), "server" if node.is_server else "agent"
+    described = f"{node.name:<16} {proposal(questions.WORKER_HOST, node.address):<16} {kind:<7}"
+    if proposal(questions.WORKER_LEFT_OUT, default=False):
+        return f"{described} left alone"
+    answered = situation.interview.knows(questions.WORKER_WATTS.about(node.name))
+    why = "as you answered" if answered else f"as {board.name} ({board.source})"
+    return f"{described} {proposal(questions.WORKER_WATTS, board.watts):g} W {why}"
 
 
 def _choice(nodes: Sequence[ClusterNode]) -> str:
