@@ -39,7 +39,7 @@ def write_whole(path: Path, text: str, *, mode: int = 0o600, group: int | None =
         finally:
             os.close(file)
         fresh.replace(path)
-    except OSError:
+    except BaseException:
         with contextlib.suppress(OSError):
             fresh.unlink(missing_ok=True)
         raise

@@ -92,8 +92,7 @@ async def test_a_daemon_that_is_at_work_is_not_started_anew(
     """It is told what to do once that is over."""
     told = _systemctl(tmp_path, monkeypatch, "")
     show(board, replace(ON_LINE, phase=phase))
-    situation = _situation(tmp_path, control_socket)
-    situation.changed = True
+    situation = _situation(tmp_path, control_socket)  # the settings are newer than the daemon
     outcome = await asyncio.to_thread(service.start, situation)
     assert (outcome.state, outcome.text) == (State.LEFT_OUT, f"upsd is {phase}, and is not disturbed")
     assert situation.left == ["once that is over: systemctl restart upsd.service"]
@@ -118,8 +117,7 @@ async def test_a_daemon_that_does_not_read_the_ups_is_told_with_its_reason(
     monkeypatch.setattr(service, "_ANSWERS_WITHIN_S", 0.5)
     warnings = ("another program holds the UPS; stop nut-driver or whatever else reads it",)
     show(board, replace(ON_LINE, power=PowerState.UNKNOWN, warnings=warnings))
-    situation = _situation(tmp_path, control_socket)
-    situation.changed = True
+    situation = _situation(tmp_path, control_socket)  # the settings are newer than the daemon
     outcome = await asyncio.to_thread(service.start, situation)
     assert (outcome.state, outcome.text) == (State.FAILED, f"it does not read the UPS: {warnings[0]}")
 

@@ -29,13 +29,13 @@ def grant(situation: Situation) -> Outcome:
     if situation.admin_kubeconfig is None:
         return Outcome(State.LEFT_OUT, "there is no kubeconfig of the cluster's administrator")
     try:
-        return asyncio.run(_grant(situation, kubernetes, Administration(situation.admin_kubeconfig)))
+        return asyncio.run(_grant(kubernetes, Administration(situation.admin_kubeconfig)))
     except RackError as error:
         situation.left.append("upsd has no rights in the cluster yet: mend what is said above, and run setup again")
         return Outcome(State.FAILED, str(error))
 
 
-async def _grant(situation: Situation, kubernetes: KubernetesSettings, administration: Administration) -> Outcome:
+async def _grant(kubernetes: KubernetesSettings, administration: Administration) -> Outcome:
     applied = await administration.apply(shipped(MANIFEST))
     granted = f"applied {', '.join(applied)}" if applied else "the rights are as they should be"
     path = kubernetes.kubeconfig
@@ -47,7 +47,6 @@ async def _grant(situation: Situation, kubernetes: KubernetesSettings, administr
     _write(path, text)
     if trouble := await _trouble_with(kubernetes):
         raise RackError(trouble)
-    situation.changed = True
     return Outcome(
         State.DONE, f"{granted}; wrote {path}" + (f"; the old one, which did not work, is {kept}" if kept else "")
     )

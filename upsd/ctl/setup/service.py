@@ -7,6 +7,7 @@ import math
 import shutil
 import subprocess
 from argparse import Namespace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from upsd.ctl import client, readiness
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from upsd.ctl.setup.situation import Situation
 
 UNIT: Final = "upsd.service"
+_LOCAL_UNIT: Final = Path("/etc/systemd/system") / UNIT
 _ANSWERS_WITHIN_S: Final = 30.0
 _PAUSE_S: Final = 0.2
 # The daemon believes what two readings in a row say.
@@ -28,8 +30,8 @@ _SETTLES_S: Final = 2.0
 def start(situation: Situation) -> Outcome:
     """Start the service, or start it anew if anything has changed that it reads at its start."""
     socket = str(situation.checked.control.socket)
-    running = _state(socket)
-    if running and not situation.changed and _systemctl("is-enabled", "--quiet", UNIT) is None:
+    running, knows_all = _state(socket), _knows_all(situation, Path(socket))
+    if running and knows_all and _systemctl("is-enabled", "--quiet", UNIT) is None:
         return Outcome(State.NOTHING_TO_DO, "upsd runs, starts with each boot, and knows all this")
     if not situation.interview.agrees(START_SERVICE):
         situation.left.append(f"start upsd: systemctl enable --now {UNIT}")
@@ -38,7 +40,7 @@ def start(situation: Situation) -> Outcome:
         situation.left.append(f"once that is over: systemctl restart {UNIT}")
         return Outcome(State.LEFT_OUT, f"upsd is {running['phase']}, and is not disturbed")
     trouble = _systemctl("enable", "--now", UNIT)
-    if trouble is None and running and situation.changed:
+    if trouble is None and running and not knows_all:
         trouble = _systemctl("restart", UNIT)
     if trouble is None:
         trouble = asyncio.run(_trouble_reading(socket))
@@ -46,6 +48,18 @@ def start(situation: Situation) -> Outcome:
         situation.left.append(f"upsd does not run as it should: {trouble}")
         return Outcome(State.FAILED, trouble)
     return Outcome(State.DONE, "upsd runs, reads the UPS, and starts with each boot")
+
+
+def _knows_all(situation: Situation, socket: Path) -> bool:
+    """Whether the daemon, which is as old as its socket, has read its settings and its unit as they are now.
+
+    It looks at its kubeconfig again by itself.
+    """
+    try:
+        started = socket.stat().st_mtime_ns
+        return all(path.stat().st_mtime_ns <= started for path in (situation.path, _LOCAL_UNIT) if path.exists())
+    except OSError:
+        return False
 
 
 def rehearse(situation: Situation) -> Outcome:

@@ -53,7 +53,6 @@ def write(situation: Situation) -> Outcome:
     if before is not None:
         _show_difference(situation, before, text)
     kept = _put_in_place(situation, before, text)
-    situation.changed = True
     return Outcome(State.DONE, f"wrote {situation.path}" + (f"; what was there is {kept}" if kept else ""))
 
 

@@ -36,7 +36,6 @@ class Situation:
         nodes: those of the cluster.
         ups_port: where the UPS is.
         settings: as they are in the file, once they are.
-        changed: whether anything that the daemon reads at its start has changed.
         left: what a person still has to do, in sentences.
     """
 
@@ -50,7 +49,6 @@ class Situation:
     nodes: tuple[ClusterNode, ...] = ()
     ups_port: str = "usb"
     settings: Settings | None = None
-    changed: bool = False
     left: list[str] = field(default_factory=list)
 
     @property

@@ -47,7 +47,6 @@ def install(situation: Situation) -> Outcome:
     untold = tuple(
         trouble for command in (*_TAKE_UP, bytecode_command(python)) if (trouble := _trouble_of(command)) is not None
     )
-    situation.changed = True
     if untold:
         return Outcome(State.FAILED, f"they are there, but: {'; '.join(untold)}")
     return Outcome(State.DONE, "they are there, and in use")
