@@ -93,7 +93,7 @@ class MemoryCluster:
 
     def on(self, node: str | None) -> list[Pod]:
         """The pods on a node now, or on any."""
-        self._reconcile()
+        self.reconcile()
         return [
             entry.pod if math.isinf(entry.ends_at) else replace(entry.pod, terminating=True)
             for entry in self.pod_by_uid.values()
@@ -191,14 +191,14 @@ class MemoryCluster:
 
     def ready_pods(self) -> Mapping[str, int]:
         """The same, seen without asking the API."""
-        self._reconcile()
+        self.reconcile()
         return Counter(
             pod.controller
             for pod in self.pod_by_uid.values()
             if pod.controller and pod.ready_at <= loop_time() and math.isinf(pod.ends_at) and pod.node not in self.dead
         )
 
-    def _reconcile(self) -> None:
+    def reconcile(self) -> None:
         """Let pods end, and controllers replace those that end, as far as a node takes them."""
         for uid, pod in list(self.pod_by_uid.items()):
             if pod.ends_at <= loop_time() and pod.node not in self.dead:

@@ -132,7 +132,7 @@ class World:
         loop = asyncio.get_running_loop()
         while True:
             self.device.advance(loop.time())
-            self.cluster.ready_pods()  # its controllers start what is missing when somebody looks
+            self.cluster.reconcile()
             step_s = _STEP_ON_BATTERY_S if self.device.on_battery else _STEP_ON_LINE_S
             deadline = self.device.outlets.next_deadline(loop.time()) or math.inf
             await self.rest(max(0.0, min(step_s, deadline - loop.time())))

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 log = structlog.get_logger()
 
 _REPLAN_S = 1.0
-_LOOK_S = 15.0
+_A_MOMENT_S = 0.1
 _FOLLOW_S = 0.2
 _ABANDON_S = 2.0
 
@@ -107,7 +107,7 @@ class Engine:
         self._record = record
         self._report = report
         self._battery_end_at = battery_end_at or (lambda: math.inf)
-        self._look_s = _REPLAN_S if battery_end_at else _LOOK_S
+        self._look_s = _REPLAN_S if battery_end_at else math.inf
         self._reserve_s = reserve_s
         self._progress: dict[str, StepProgress] = {}
         self._frontier = Frontier(Plan(PlanPurpose.SHUTDOWN, ()))
@@ -133,10 +133,17 @@ class Engine:
                     return self._progress
                 self._follow_battery(plan)
                 tasks = [running.task for running in self._running.values()]
-                await asyncio.wait(tasks, timeout=self._look_s, return_when=asyncio.FIRST_COMPLETED)
+                await asyncio.wait(tasks, timeout=self._quiet_s(), return_when=asyncio.FIRST_COMPLETED)
                 await self._collect()
         finally:
             await self._cancel_all()
+
+    def _quiet_s(self) -> float | None:
+        """For how long nothing has to be seen to, unless a step ends; `None` is for ever."""
+        now = asyncio.get_running_loop().time()
+        overdue_at = min(running.context.deadline_at for running in self._running.values()) + _ABANDON_S
+        quiet_s = min(self._look_s, overdue_at - now + _A_MOMENT_S)
+        return None if math.isinf(quiet_s) else max(_A_MOMENT_S, quiet_s)
 
     async def _start_ready(self, plan: Plan, outage: str) -> None:
         await self._leave_out(plan)
