@@ -29,8 +29,9 @@ def build(root: Path, directory: Path) -> Path:
     _same_rights_for_all(root)
     goal = directory / f"upsd_{VERSION}_amd64.deb"
     subprocess.run(
-        # One thread: how several share the work shows in the file.
-        ["dpkg-deb", "--root-owner-group", "-Zxz", "--threads-max=1", "--build", root, goal],
+        # One thread, since how several share the work shows in the file. At level 6 it is a quarter smaller, and takes
+        # four times as long.
+        ["dpkg-deb", "--root-owner-group", "-Zxz", "-z1", "--threads-max=1", "--build", root, goal],
         check=True,
         stdout=subprocess.DEVNULL,
         env={**os.environ, "SOURCE_DATE_EPOCH": str(epoch())},

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import gzip
-import shutil
+import tomllib
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from debian.copyright import copyright_text
 from debian.manual import manual_pages
@@ -12,6 +13,9 @@ from debian.release import changelog
 from debian.vendor import PYTHONS, vendor
 from upsd.ctl.parser import build_parser
 from upsd.ctl.system_files import PACKAGED_PREFIX, SYSTEM_FILES
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 _HERE = Path(__file__).parent
 _ROOT = _HERE.parents[1]
@@ -66,12 +70,19 @@ def _our_code(packages: Path) -> None:
 
 def _shared(root: Path, packages: Path) -> None:
     """What is for other machines, and the settings as a tutorial; `upsctl` finds them where the wheel has them."""
-    shared = root / "usr/share/upsd"
-    for directory in ("k3s", "nas", "worker"):
-        shutil.copytree(_ROOT / "config" / directory, shared / directory)
-    shutil.copy(_ROOT / "config/upsd.toml", shared)
-    _link(packages / "upsd/ctl/files/config", "../../../../../../../share/upsd")
+    for path in _given_to_others():
+        _put(root / "usr/share/upsd" / path.relative_to(_ROOT / "config"), path.read_text(encoding="utf-8"))
+    _link(packages / "upsd/ctl/files/config", "../../../../../../../../share/upsd")
     _link(root / "usr/share/doc/upsd/examples/upsd.toml", "../../../upsd/upsd.toml")
+
+
+def _given_to_others() -> Iterator[Path]:
+    """Those of the wheel's files that are in `config/`."""
+    project = tomllib.loads((_ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    for source in project["tool"]["hatch"]["build"]["targets"]["wheel"]["force-include"]:
+        if source.startswith("config/"):
+            place = _ROOT / source
+            yield from [place] if place.is_file() else sorted(path for path in place.rglob("*") if path.is_file())
 
 
 def _documents(root: Path, licences: dict[str, str]) -> None:

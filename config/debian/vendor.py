@@ -7,11 +7,17 @@ side; all else is the same for all, which is checked.
 from __future__ import annotations
 
 import filecmp
+import re
 import shutil
 import subprocess
 import sys
 import tempfile
+from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 PYTHONS = ("3.11", "3.12", "3.13")
 """Of Debian 12, Ubuntu 24.04 and Debian 13; the next one is added here once the lock has wheels for it."""
@@ -32,23 +38,45 @@ class VendorError(Exception):
 
 def vendor(target: Path) -> dict[str, str]:
     """Put them there; the licence texts by the packages' names."""
-    texts: dict[str, str] = {}
     target.mkdir(parents=True)
-    for version in PYTHONS:
-        with tempfile.TemporaryDirectory(prefix="upsd-wheels-") as scratch:
-            _install(version, Path(scratch))
-            texts = _licences(Path(scratch))
-            _reduce(Path(scratch))
-            _merge(Path(scratch), target)
+    first, *others = PYTHONS
+    locked = _LOCK.read_text(encoding="utf-8")
+    with _installed(first, locked) as directory:
+        licences = _licences(directory)
+        compiled = _compiled(directory)
+        _merge(directory, target)
+    for version in others:
+        with _installed(version, _only(compiled, locked)) as directory:
+            _merge(directory, target)
     for module in target.rglob("*.so"):
         subprocess.run(["strip", "--strip-unneeded", module], check=True)
-    return texts
+    return licences
 
 
-def _install(version: str, directory: Path) -> None:
+@contextmanager
+def _installed(version: str, locked: str) -> Iterator[Path]:
+    """What is locked, as wheels for that Python, for as long as it is needed."""
     pip = [sys.executable, "-m", "pip", "install", "-qq", "--disable-pip-version-check", "--no-compile", "--no-deps"]
-    where = ["--target", str(directory), f"--python-version={version}", "--implementation=cp", *_PLATFORMS]
-    subprocess.run([*pip, *where, "--require-hashes", "--requirement", str(_LOCK)], check=True)
+    with tempfile.TemporaryDirectory(prefix="upsd-wheels-") as scratch:
+        lock, directory = Path(scratch, "lock"), Path(scratch, "packages")
+        lock.write_text(locked, encoding="utf-8")
+        where = ["--target", str(directory), f"--python-version={version}", "--implementation=cp", *_PLATFORMS]
+        subprocess.run([*pip, *where, "--require-hashes", "--requirement", lock], check=True)
+        yield directory
+
+
+def _compiled(directory: Path) -> set[str]:
+    """The names of those that are not the same for every Python."""
+    return {
+        wheel.parent.name.partition("-")[0].lower().replace("_", "-")
+        for wheel in directory.glob(f"*{_METADATA}/WHEEL")
+        if "Root-Is-Purelib: false" in wheel.read_text(encoding="utf-8")
+    }
+
+
+def _only(names: set[str], locked: str) -> str:
+    requirements = re.split(r"^(?=\S)", locked, flags=re.MULTILINE)
+    return "".join(requirement for requirement in requirements if requirement.partition("==")[0] in names)
 
 
 def _licences(directory: Path) -> dict[str, str]:
@@ -65,24 +93,20 @@ def _licence_files(metadata: Path) -> list[Path]:
     return sorted(path for path in (*metadata.glob("licenses/**/*"), *metadata.glob("LICENSE*")) if path.is_file())
 
 
-def _reduce(directory: Path) -> None:
-    for path in directory.glob(_LEFT_OUT):
-        path.unlink()
-    shutil.rmtree(directory / "bin", ignore_errors=True)
-    for metadata in directory.glob(f"*{_METADATA}"):
-        for path in sorted(metadata.rglob("*"), reverse=True):
-            if path.is_dir():
-                path.rmdir()
-            elif path.name not in _KEPT_METADATA:
-                path.unlink()
-
-
 def _merge(source: Path, target: Path) -> None:
+    shutil.rmtree(source / "bin", ignore_errors=True)
     for path in sorted(source.rglob("*")):
         goal = target / path.relative_to(source)
-        if path.is_dir():
-            goal.mkdir(parents=True, exist_ok=True)
-        elif not goal.exists():
+        if path.is_dir() or not _is_wanted(path):
+            continue
+        goal.parent.mkdir(parents=True, exist_ok=True)
+        if not goal.exists():
             shutil.copy(path, goal)
         elif not filecmp.cmp(path, goal, shallow=False):
             raise VendorError(f"{path.relative_to(source)} is not the same for Python {', '.join(PYTHONS)}")
+
+
+def _is_wanted(path: Path) -> bool:
+    if any(parent.name.endswith(_METADATA) for parent in path.parents):
+        return path.name in _KEPT_METADATA
+    return not path.match(_LEFT_OUT)
