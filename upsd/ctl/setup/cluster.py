@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Final
 
 from upsd.ctl.setup.outcome import Outcome, SetupError, State
 from upsd.ctl.setup.questions import ADMIN_KUBECONFIG
-from upsd.ctl.words import plain
 from upsd.domain.rack import RackError
 from upsd.rack.kubernetes.administration import Administration
 
@@ -35,7 +34,7 @@ def read_nodes(situation: Situation) -> Outcome:
     situation.admin_kubeconfig, situation.nodes = kubeconfig, nodes
     servers = [node.name for node in nodes if node.is_server]
     agents = [node.name for node in nodes if not node.is_server]
-    return Outcome(State.FOUND, plain(f"servers: {_names(servers)}; agents: {_names(agents)}"))
+    return Outcome(State.FOUND, f"servers: {_names(servers)}; agents: {_names(agents)}")
 
 
 def _names(names: list[str]) -> str:

@@ -14,6 +14,7 @@ from upsd.ctl.setup.interview import Interview
 from upsd.ctl.setup.outcome import SetupError, State, StoppedError
 from upsd.ctl.setup.situation import ANSWERS_FILE, Situation, write_for_the_daemon
 from upsd.ctl.system_files import SystemFilesError, shipped
+from upsd.ctl.words import plain
 
 if TYPE_CHECKING:
     from argparse import Namespace
@@ -74,7 +75,7 @@ def _run(situation: Situation, kept: Path) -> int:
             outcome = step(situation)
             failed = failed or outcome.state is State.FAILED
             state = situation.paint(outcome.state, _COLOURS.get(outcome.state, "green"))
-            print(f"  {state}: {outcome.text}\n", flush=True)
+            print(f"  {state}: {plain(outcome.text)}\n", flush=True)
             if step is settings_step.write:
                 _keep_answers(situation, kept)
         _keep_answers(situation, kept)

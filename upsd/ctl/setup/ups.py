@@ -68,7 +68,7 @@ def _judged(situation: Situation, ups: UpsSettings, candidates: list[Candidate])
         answering = [candidate for candidate in fitting if candidate.said]
         chosen = (answering or fitting or [Candidate(ups.port, None, "no UPS is plugged in; check its cable")])[0]
     if chosen.said:
-        return Outcome(State.FOUND, f"{plain(chosen.said)} at {chosen.port}")
+        return Outcome(State.FOUND, f"{chosen.said} at {chosen.port}")
     problem = f"{chosen.port}: {plain(chosen.trouble)}"
     print(f"  {situation.paint(problem, 'yellow')}")
     if not situation.interview.agrees(GO_ON_WITHOUT_UPS, default=False):
