@@ -70,8 +70,10 @@ def test_every_node_but_this_one_is_a_worker_with_its_guess() -> None:
         "host": "192.168.7.12",
         "port": None,
         "watts": 30,
+        "role": None,
         "mac": "dc:a6:32:01:02:12",
     }
+    assert tables["second"].values["role"] == "server"  # so that it goes off after all agents
     assert (tables["pi"].values["watts"], tables["pi"].values["mac"]) == (8, None)
     assert tables["[nas]"].values["host"] == "192.168.7.20"
 

@@ -99,7 +99,14 @@ def _worker(situation: Situation, node: ClusterNode, mac: str | None, *, asks: b
     return Table(
         "[[workers]]",
         "",
-        {"name": node.name, "host": host, "port": None if port == _SSH_PORT else port, "watts": watts, "mac": wakes},
+        {
+            "name": node.name,
+            "host": host,
+            "port": None if port == _SSH_PORT else port,
+            "watts": watts,
+            "role": "server" if node.is_server else None,
+            "mac": wakes,
+        },
     )
 
 
