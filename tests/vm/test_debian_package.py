@@ -23,7 +23,9 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.timeout(400)
 
+UNIT = "etc/systemd/system/upsd.service"
 PYTHON = "/usr/lib/upsd/bin/python3"
+NUT_UNIT = "/usr/lib/systemd/system/nut-server.service"
 QUIETLY = ("DEBIAN_FRONTEND=noninteractive", "LC_ALL=C.UTF-8", "PATH=/usr/sbin:/usr/bin:/sbin:/bin")
 OLDER = "0.0.1-1"
 
@@ -61,6 +63,10 @@ class Chroot:
             "find", "/", "-xdev", "(", "-path", "/proc", "-o", "-path", "/tmp", ")", "-prune", "-o", "-print"
         )
         return [path for path in found.splitlines() if re.search(r"upsd\b|upsctl", path) and path not in self.nut]
+
+    def give_back_the_name(self) -> None:
+        """Take the second name from NUT's server, which it has in Debian 13."""
+        (self.root / UNIT).unlink(missing_ok=True)
 
     def rights(self, path: str) -> str:
         """Mode, owner and group of a file, such as `640 root upsd`."""
@@ -109,6 +115,7 @@ def chroot(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Chroot]:
 
 def test_installed_upgraded_removed_and_purged(chroot: Chroot, older: Path, deb: Path) -> None:
     """The administrator's settings live through the upgrade, nothing of ours through the purge, but for the user."""
+    chroot.give_back_the_name()
     said = chroot.install(older)
     assert "upsd only watches the UPS until it is set up" in said
     assert chroot.run("systemctl", "is-enabled", "upsd.service") == "enabled\n"
@@ -132,7 +139,7 @@ def test_installed_upgraded_removed_and_purged(chroot: Chroot, older: Path, deb:
     chroot.run("dpkg", "--remove", "upsd")
     kept = {path for path in chroot.ours() if not path.startswith(("/var/lib/dpkg/", "/var/lib/systemd/"))}
     wanted_by = "/etc/systemd/system/multi-user.target.wants/upsd.service"
-    assert kept - {wanted_by} == {"/etc/upsd", "/etc/upsd/upsd.toml", "/var/lib/upsd"}
+    assert kept - {wanted_by} == {"/etc/upsd", "/etc/upsd/credentials", "/etc/upsd/upsd.toml", "/var/lib/upsd"}
     chroot.run("dpkg", "--purge", "upsd")
     assert chroot.ours() == []
     assert chroot.run("id", "--name", "--user", "upsd") == "upsd\n"
@@ -225,9 +232,25 @@ def test_nut_stays_as_it_is(chroot: Chroot, deb: Path) -> None:
     chroot.install(deb)
     assert chroot.run("dpkg", "--verify", "nut-server", "nut-client") == ""
     assert chroot.run("dpkg", "--audit") == ""
-    assert "Network UPS Tools" in chroot.run("upsd", "-V")
+    assert "/etc/nut/nut.conf" in chroot.run("upsd", "-V", status=1)
     chroot.run("dpkg", "--purge", "upsd")
     assert {path: (chroot.root / path.lstrip("/")).lstat().st_mtime_ns for path in chroot.nut} == before
+
+
+def test_a_name_that_nut_has_taken_is_told(chroot: Chroot, deb: Path) -> None:
+    """Whoever of the two comes second, and whenever somebody asks for the status."""
+    hidden = "second name of NUT's server"
+    chroot.give_back_the_name()
+    assert hidden not in chroot.install(deb)
+    assert hidden not in chroot.run("upsctl", "status", status=3)
+    (chroot.root / UNIT).symlink_to(NUT_UNIT)
+    assert hidden in chroot.run("dpkg-trigger", "--by-package=nut-server", NUT_UNIT) + chroot.run(
+        "dpkg", "--configure", "-a"
+    )
+    assert hidden in chroot.run("upsctl", "status", status=3)
+    assert hidden in chroot.install(deb)
+    chroot.run("dpkg", "--purge", "upsd")
+    assert (chroot.root / UNIT).is_symlink()
 
 
 def test_lintian_has_nothing_to_say(deb: Path) -> None:
