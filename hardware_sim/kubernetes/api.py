@@ -48,8 +48,9 @@ class SimulatedKubernetes:
         *,
         tls: bool | ServerIdentity = True,
         token: str | None = "simulated-token",  # noqa: S107 -- it opens nothing but this simulation
+        host: str = "127.0.0.1",
     ) -> None:
-        """Serve the cluster on a free port of the loopback address.
+        """Serve the cluster on a free port of the loopback address, or of another one of this machine.
 
         Args:
             cluster: Time passes in it by the event loop's clock, as long as the server runs.
@@ -63,7 +64,8 @@ class SimulatedKubernetes:
         """What whoever carries the token may do; everything, without."""
         self.faults = Faults()
         self.requests: list[LoggedRequest] = []
-        self._identity = fresh_identity() if tls is True else tls or None
+        self._identity = fresh_identity(host) if tls is True else tls or None
+        self._host = host
         self._port = 0
         self._listeners: set[asyncio.Event] = set()
         self._running = AsyncExitStack()
@@ -71,7 +73,7 @@ class SimulatedKubernetes:
     @property
     def url(self) -> str:
         """Where it serves, or served last."""
-        return f"{'https' if self._identity else 'http'}://127.0.0.1:{self._port}"
+        return f"{'https' if self._identity else 'http'}://{self._host}:{self._port}"
 
     async def __aenter__(self) -> Self:
         await self.start()
@@ -99,7 +101,7 @@ class SimulatedKubernetes:
         await runner.setup()
         self._running.push_async_callback(runner.cleanup)
         context = self._identity.context if self._identity else None
-        await web.TCPSite(runner, "127.0.0.1", self._port, ssl_context=context).start()
+        await web.TCPSite(runner, self._host, self._port, ssl_context=context).start()
         self._port = runner.addresses[0][1]
         clock = asyncio.create_task(self._keep_time(), name="simulated cluster")
         self._running.push_async_callback(_cancelled, clock)
