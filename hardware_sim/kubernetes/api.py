@@ -50,13 +50,14 @@ class SimulatedKubernetes:
         token: str | None = "simulated-token",  # noqa: S107 -- it opens nothing but this simulation
         host: str = "127.0.0.1",
     ) -> None:
-        """Serve the cluster on a free port of the loopback address, or of another one of this machine.
+        """Serve the cluster on a free port.
 
         Args:
             cluster: Time passes in it by the event loop's clock, as long as the server runs.
             tls: HTTPS with a certificate of its own (or the given one), or plain HTTP.
             token: The bearer token that every request must carry, unless it comes with a client certificate that the
                 identity asks for; `None` lets everyone in.
+            host: The address of this machine to serve on.
         """
         self.cluster = cluster
         self.token = token

@@ -1,0 +1,56 @@
+"""`python -m tests.vm`: make what is missing, then run the stories on the virtual rack; arguments go to pytest.
+
+Everything happens in namespaces of its own: the network with all its links, the mounts and the processes are gone when
+the last story is over, or when somebody presses Ctrl-C.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Final
+
+from tests.vm.image import ImageError, cache_directory, forget_old, image
+from tests.vm.installation import installed
+
+READY_VARIABLE: Final = "UPSD_VM_READY"
+"""Tells the tests that they run in here."""
+_MAKE: Final = "make"
+_UNSHARED: Final = ("unshare", "--mount", "--propagation=private", "--pid", "--fork", "--kill-child", "--mount-proc")
+_PYTEST: Final = (
+    *("-p", "no:randomly", "-p", "no:cacheprovider", "--timeout=420"),
+    *("-o", "asyncio_default_fixture_loop_scope=session", "-o", "asyncio_default_test_loop_scope=session"),
+)
+
+
+def main(arguments: list[str]) -> int:
+    """Make the image and run the stories; pytest's exit code."""
+    if arguments == [_MAKE]:
+        return _make()
+    here = Path(__file__).parent
+    stories = [] if any(here.name in argument for argument in arguments) else [str(here)]
+    pytest = (sys.executable, "-m", "pytest", *_PYTEST, *stories, *arguments)
+    if os.geteuid() != 0:
+        return subprocess.run(pytest, check=False).returncode  # it skips them all, and says why
+    # Not in this process: a build that is broken off must leave no mount behind either.
+    made = subprocess.run([*_UNSHARED, sys.executable, "-m", "tests.vm", _MAKE], check=False)
+    if made.returncode:
+        return made.returncode
+    environment = {**os.environ, READY_VARIABLE: "yes"}
+    return subprocess.run([*_UNSHARED, "--net", *pytest], env=environment, check=False).returncode
+
+
+def _make() -> int:
+    try:
+        installed(image(), cache_directory())
+    except ImageError as error:
+        sys.stderr.write(f"make vm-test: {error}\n")
+        return 1
+    forget_old(cache_directory())
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
