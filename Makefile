@@ -5,7 +5,7 @@ READY := .venv/.ready
 RIGHT_PYTHON := import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 11))
 
 .SILENT:
-.PHONY: help demo test vm-test fuzz soak lint format bench lock clean
+.PHONY: help demo test vm-test deb fuzz soak lint format bench lock clean
 
 help: ## Show this list
 	sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
@@ -21,6 +21,10 @@ test: $(READY) ## Run everything that has to pass: lint, then the tests
 vm-test: $(READY) ## Play whole outages on real machines: Debian guests with a kernel and systemd (K=word for some; as root)
 	sh tests/install-packages tests/vm/apt-packages
 	$(BIN)/python -m tests.vm $(if $(K),-k $(K))
+
+deb: $(READY) ## Build the Debian package, into dist/
+	command -v strip >/dev/null || sh tests/install-packages binutils
+	cd config && ../$(BIN)/python -m debian ../dist
 
 fuzz: $(READY) ## Ten million damaged replies through what reads the UPS (MILLIONS=1 for fewer, SEED=n for the same)
 	$(BIN)/python -m tests.fuzz --millions $(or $(MILLIONS),10) $(if $(SEED),--seed $(SEED))

@@ -12,11 +12,13 @@ import sys
 from pathlib import Path
 from typing import Final
 
-from tests.vm.image import ImageError, cache_directory, forget_old, image
+from tests.vm import chroots
+from tests.vm.cache import ProgramError, cache_directory, forget_old
+from tests.vm.image import image
 from tests.vm.installation import installed
 
 READY_VARIABLE: Final = "UPSD_VM_READY"
-"""Tells the tests that they run in here."""
+"""Tells the tests that they run in here, and where the image and the master's disk are."""
 _MAKE: Final = "make"
 _UNSHARED: Final = ("unshare", "--mount", "--propagation=private", "--pid", "--fork", "--kill-child", "--mount-proc")
 _PYTEST: Final = (
@@ -35,20 +37,25 @@ def main(arguments: list[str]) -> int:
     if os.geteuid() != 0:
         return subprocess.run(pytest, check=False).returncode  # it skips them all, and says why
     # Not in this process: a build that is broken off must leave no mount behind either.
-    made = subprocess.run([*_UNSHARED, sys.executable, "-m", "tests.vm", _MAKE], check=False)
+    make = [*_UNSHARED, sys.executable, "-m", "tests.vm", _MAKE]
+    made = subprocess.run(make, check=False, stdout=subprocess.PIPE, text=True)
     if made.returncode:
         return made.returncode
-    environment = {**os.environ, READY_VARIABLE: "yes"}
+    directory, disk = made.stdout.splitlines()[-2:]
+    environment = {**os.environ, READY_VARIABLE: f"{directory}:{disk}"}
     return subprocess.run([*_UNSHARED, "--net", *pytest], env=environment, check=False).returncode
 
 
 def _make() -> int:
     try:
-        installed(image(), cache_directory())
-    except ImageError as error:
+        chroots.make()
+        made = image()
+        disk = installed(made, cache_directory())
+    except (ProgramError, subprocess.CalledProcessError) as error:
         sys.stderr.write(f"make vm-test: {error}\n")
         return 1
     forget_old(cache_directory())
+    sys.stdout.write(f"{made.directory}\n{disk}\n")
     return 0
 
 

@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.vm.__main__ import READY_VARIABLE
+from tests.vm.cache import cache_directory
 from tests.vm.disks import keep_evidence
-from tests.vm.image import cache_directory, image
-from tests.vm.installation import installed
+from tests.vm.image import Image
 from tests.vm.network import make_network
 from tests.vm.rack import VirtualRack
 
@@ -39,9 +39,9 @@ class _Racks:
         if self._rack is None:
             directory = Path(mkdtemp(dir=cache_directory(), prefix="rack-"))
             self._open.callback(shutil.rmtree, directory)
-            here = image()
-            disk = installed(here, cache_directory())
-            self._rack = await self._open.enter_async_context(VirtualRack(directory, here, disk))
+            image, disk = map(Path, os.environ[READY_VARIABLE].split(":"))
+            rack = VirtualRack(directory, Image(image), disk)
+            self._rack = await self._open.enter_async_context(rack)
             await self._rack.prepare()
         return self._rack
 

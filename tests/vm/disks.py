@@ -7,7 +7,7 @@ import subprocess
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from tests.vm.image import ImageError, run
+from tests.vm.cache import ProgramError, run
 from tests.vm.machines import End, Guest
 
 if TYPE_CHECKING:
@@ -37,6 +37,10 @@ class Inspection:
     gap: int
     acknowledged: int
 
+    def __str__(self) -> str:
+        said = f"{self.lines} lines, {self.acknowledged} acknowledged, {self.trouble or 'clean'}"
+        return f"{self.end.value if self.end else 'never on'}; {said}"
+
     @property
     def lossless(self) -> bool:
         """Whether nothing is missing that was acknowledged."""
@@ -57,7 +61,7 @@ def inspected(machine: Machine, acknowledged: int) -> Inspection:
     try:
         run("e2fsck", "-fn", disk)
         trouble = ""
-    except ImageError as error:
+    except ProgramError as error:
         trouble = str(error)
     lines = subprocess.run(["debugfs", "-R", f"cat /{_LINES}", disk], capture_output=True, check=False).stdout
     return _judged(end, trouble, lines, acknowledged)

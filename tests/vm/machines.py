@@ -12,7 +12,7 @@ from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from tests.vm.image import run
+from tests.vm.cache import run
 from tests.vm.network import NamespaceLink, TapLink, address
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Final
 
-from tests.vm.image import run
+from tests.vm.cache import run
 
 HERE: Final = "10.77.0.1"
 """The address of the tests, where the UPS, the broker and the API are."""

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from hardware_sim.rack import WATTS
-from tests.vm.image import run
+from tests.vm.cache import run
 from tests.vm.machines import Guest
 from tests.vm.network import HERE, address
 
@@ -94,7 +94,7 @@ def make_identity(machine: Machine, root: Path) -> str:
     (root / "etc/hosts").write_text(f"127.0.0.1 localhost\n127.0.1.1 {machine.name}\n")
     (root / "etc/machine-id").write_text(f"{uuid.uuid4().hex}\n")
     if isinstance(machine, Guest):
-        (root / "etc/fstab").write_text("/dev/vda / ext4 errors=remount-ro 0 1\n")
+        (root / "etc/fstab").write_text("/dev/vda / ext4 errors=remount-ro 0 0\n")
     for key in (root / "etc/ssh").glob("ssh_host_*"):
         key.unlink()
     key = root / "etc/ssh/ssh_host_ed25519_key"

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from upsd.ctl import openssh
+from upsd.ctl.system_files import shipped
 from upsd.settings import EXIT_CONFIG, SettingsError, load_settings
 
 if TYPE_CHECKING:
@@ -20,8 +21,6 @@ if TYPE_CHECKING:
     from upsd.settings import Settings
 
 OK, FAILED = 0, 1
-# In the installed package, or beside it in the repository.
-_FILES = (Path(__file__).with_name("worker"), Path(__file__).parents[2] / "config" / "worker")
 _HELPER = "/usr/local/sbin/upsd-worker"
 _MARK = "permitlisten"
 _SAID = "upsd: "
@@ -141,14 +140,14 @@ def _agreed() -> bool:
 def _installation(place: Place, public_key: str) -> str:
     """What root runs there; a whole script."""
     key_line = f'restrict,{_MARK}="1",command="{_HELPER}" {public_key}'
-    sudoers = _file("sudoers").replace("\nupsd ALL=", f"\n{place.user} ALL=")
+    sudoers = shipped("config/worker/sudoers").replace("\nupsd ALL=", f"\n{place.user} ALL=")
     return "\n".join(
         [
             f"user='{place.user}'",
             f"key_line='{key_line}'",
-            *("helper() {", "cat <<'END_OF_HELPER'", _file("upsd-worker") + "END_OF_HELPER", "}"),
+            *("helper() {", "cat <<'END_OF_HELPER'", shipped("config/worker/upsd-worker") + "END_OF_HELPER", "}"),
             *("sudoers() {", "cat <<'END_OF_SUDOERS'", sudoers + "END_OF_SUDOERS", "}"),
-            _file("install.sh"),
+            shipped("config/worker/install.sh"),
         ]
     )
 
@@ -158,8 +157,3 @@ def _table(place: Place, node: str, *, marked: bool) -> list[str]:
     lines += [f"port = {place.port}"] if place.port != 22 else []
     lines += [f'user = "{place.user}"'] if place.user != "upsd" else []
     return lines if marked else [*lines, 'rehearse_command = "check"']
-
-
-def _file(name: str) -> str:
-    found = next(directory / name for directory in _FILES if (directory / name).exists())
-    return found.read_text(encoding="utf-8")

@@ -36,7 +36,7 @@ _FAULTS = {
     errno.ENOENT: (Fault.NOT_PRESENT, "there is no serial port {path}; check its cable, and ups.port in the settings"),
     errno.EACCES: (
         Fault.ACCESS_DENIED,
-        "no right to open {path}; let the group upsd at it, as systemd/70-upsd.rules shows",
+        "no right to open {path}; let the user upsd at it, as systemd/70-upsd.rules shows",
     ),
     errno.EBUSY: (Fault.BUSY, "another program holds {path}; stop nut-driver or whatever else reads it"),
     errno.EWOULDBLOCK: (Fault.BUSY, "another program holds {path}; stop nut-driver or whatever else reads it"),
