@@ -22,7 +22,7 @@ READY_VARIABLE: Final = "UPSD_VM_READY"
 _MAKE: Final = "make"
 _UNSHARED: Final = ("unshare", "--mount", "--propagation=private", "--pid", "--fork", "--kill-child", "--mount-proc")
 _PYTEST: Final = (
-    *("-p", "no:randomly", "-p", "no:cacheprovider", "--timeout=420"),
+    *("-p", "no:randomly", "-p", "no:cacheprovider", "--timeout=900"),
     *("-o", "asyncio_default_fixture_loop_scope=session", "-o", "asyncio_default_test_loop_scope=session"),
 )
 

@@ -15,7 +15,10 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+RACKS: Final = "rack-"
+"""How the names of racks begin, which are no use to anybody once they are down."""
 _KEPT_S: Final = 7 * 86400.0
+_LONGEST_RUN_S: Final = 2 * 3600.0
 
 
 class ProgramError(Exception):
@@ -49,9 +52,10 @@ def made_whole(wanted: Path) -> Iterator[Path | None]:
 
 
 def forget_old(cache: Path) -> None:
-    """Remove what nobody has used for a week."""
+    """Remove what nobody has used for a week, and the rack of a run that was killed."""
     for entry in cache.iterdir():
-        if entry.stat().st_mtime < datetime.now(tz=UTC).timestamp() - _KEPT_S:
+        kept_s = _LONGEST_RUN_S if entry.name.startswith(RACKS) else _KEPT_S
+        if entry.stat().st_mtime < datetime.now(tz=UTC).timestamp() - kept_s:
             if entry.is_dir():
                 shutil.rmtree(entry)
             else:

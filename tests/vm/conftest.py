@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.vm.__main__ import READY_VARIABLE
-from tests.vm.cache import cache_directory
+from tests.vm.cache import RACKS, cache_directory
 from tests.vm.disks import keep_evidence
 from tests.vm.image import Image
 from tests.vm.network import make_network
@@ -37,7 +37,7 @@ class _Racks:
     async def well(self) -> VirtualRack:
         """A rack that has booted, is proven and armed, and whose mains is there."""
         if self._rack is None:
-            directory = Path(mkdtemp(dir=cache_directory(), prefix="rack-"))
+            directory = Path(mkdtemp(dir=cache_directory(), prefix=RACKS))
             self._open.callback(shutil.rmtree, directory)
             image, disk = map(Path, os.environ[READY_VARIABLE].split(":"))
             rack = VirtualRack(directory, Image(image), disk)

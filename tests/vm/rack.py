@@ -264,8 +264,8 @@ class VirtualRack:
         await self.until(lambda: self.retained("state").get("power") == "on_line", "upsd reads the UPS", BOOT_S)
         booted_s = asyncio.get_running_loop().time() - began
         slowest, fastest = _TIMER_SPEEDS
-        # The master needs about a third of that to halt.
-        self.device.timer_speed = min(fastest, max(slowest, _OUTLET_OFF_DELAY_S / booted_s))
+        # A quarter of that; the master needs half of it to halt.
+        self.device.timer_speed = min(fastest, max(slowest, _OUTLET_OFF_DELAY_S / (booted_s / 4)))
         self.note(
             f"booted within {booted_s:.0f} s; the delays of the UPS are {self.device.timer_speed:.1f} times as fast"
         )
