@@ -29,4 +29,4 @@ async def test_a_long_outage_takes_the_rack_down_in_order_and_brings_all_of_it_b
     assert report["ending"] == "recovered"
     assert not report["troubles"]
     done = {step["step"] for step in report["steps"] if step["state"] == "done"}
-    assert {"flush-nas", "outlet-cycle"} <= done, done
+    assert {"flush nas", "outlet-cycle"} <= done, done
