@@ -89,6 +89,7 @@ class Story:
         """Wait until the outage is over and nothing is cordoned; its report."""
         await self.hears("outage_report_written", BOOT_S)
         await self.rack.until(lambda: not self.cordoned() | self.marked(), "no node is cordoned", BOOT_S)
+        assert not self.rack.rights.denied, "config/k3s/upsd-rbac.yaml does not grant what the daemon does"
         state = self.rack.retained("state")
         assert (state["power"], state["readiness"]["armed"]) == ("on_line", True), state
         found: dict[str, Any] = json.loads(await self.rack.on(MASTER, "upsctl outages show --json"))
