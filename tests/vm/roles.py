@@ -39,6 +39,7 @@ _SETTINGS: Final = """\
 outlet_off_delay = "{outlet_off_delay_s}s"
 [power]
 debounce = "6s"
+silence = "10s"
 [shutdown]
 on_battery = "8s"
 [recovery]
