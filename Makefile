@@ -16,7 +16,8 @@ demo: $(READY) ## Cut the mains of a simulated rack and watch the real daemon sh
 test: $(READY) ## Run everything that has to pass: lint, then the tests
 	sh tests/install-packages
 	$(MAKE) --no-print-directory lint
-	$(BIN)/pytest
+	$(BIN)/pytest -n 2 tests/unit tests/sim
+	$(BIN)/pytest tests/integration
 
 vm-test: $(READY) ## Play whole outages on real machines: Debian guests with a kernel and systemd (K=word for some; as root)
 	sh tests/install-packages tests/vm/apt-packages
