@@ -54,7 +54,7 @@ def test_every_file_for_systemd_has_its_place() -> None:
 
 @pytest.mark.parametrize("file", SYSTEM_FILES, ids=lambda file: file.source)
 def test_a_file_keeps_its_name_below_usr_and_below_etc(file: SystemFile) -> None:
-    """So that a machine's own file below /etc takes the place of the packaged one; systemd's last stage knows no /etc."""
+    """So that a machine's own file takes the place of the packaged one; but systemd's last stage knows no /etc."""
     hook = file.source == "systemd/upsd-late"
     assert file.packaged.is_relative_to("/usr")
     assert file.local.is_relative_to("/usr/lib/systemd/system-shutdown" if hook else "/etc")

@@ -44,7 +44,7 @@ class OwnEnd:
         step: the power-off's step id.
         boot_id: of the boot that it ended.
         asked_at_s: when it began, by CLOCK_MONOTONIC of that boot; `None` if that was not written down.
-        not_cycled: why the outlets were not told to go off and on; `None` if they were.
+        not_cycled: why the UPS was not told to cycle its outlets; `None` if it was, or if that was not written down.
         seen: whether an earlier run of the daemon has looked at it.
     """
 
@@ -106,12 +106,9 @@ def _opened(record: Record, cycle: Record | None) -> OwnEnd:
 
 
 def _why_not(cycle: Record | None) -> str | None:
-    state = cycle and cycle.get("state")
-    if state in _WELL:
+    if cycle is None or cycle.get("state") in _WELL | {StepState.RUNNING.value}:
         return None
-    if cycle is None or state == StepState.RUNNING.value:
-        return "how its step ended was not written down"
-    return str(cycle.get("detail") or state)
+    return str(cycle.get("detail") or cycle.get("state"))
 
 
 def _seconds(value: Scalar) -> float | None:

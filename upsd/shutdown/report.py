@@ -292,10 +292,8 @@ def _troubles(records: Sequence[Record], steps: Sequence[StepAccount]) -> Iterab
             yield f"{name} was begun, and how it ended was not written down"
         elif step.state not in {StepState.DONE.value, StepState.RUNNING.value}:
             yield f"{name} {_OUTCOMES.get(step.state, step.state)}{why}"
-    went_off = any(step.plan == _SHUTDOWN and _kind(step.step) == StepKind.HOST_POWEROFF.value for step in steps)
-    cycled = any(step.step == StepKind.OUTLET_CYCLE.value and step.state in _WELL for step in steps)
-    if went_off and not cycled:
-        yield NOT_CYCLED
+        if step.step == StepKind.OUTLET_CYCLE.value and step.state not in _WELL | {StepState.RUNNING.value}:
+            yield NOT_CYCLED
     restarts = len(list(_starts(records, anew=False)))
     if restarts:
         yield f"upsd was started again {restarts if restarts > 1 else 'once'}{' times' if restarts > 1 else ''}"
