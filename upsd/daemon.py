@@ -227,8 +227,8 @@ class Daemon:
             tasks["missing"] = partial(look_for, self._conductor.missing, self._machines, self._surfaces.emit)
             if self._publisher:
                 tasks["mqtt"] = self._publisher.run
-            tasks["own-end"] = partial(self._late.take_up, self._conductor.recorder)
             tasks["journal"] = partial(self._filing.take_up, self._conductor.recorder)
+            tasks["own-end"] = partial(self._late.take_up, self._conductor.recorder)
             if self._cluster and not self._unfinished:
                 tasks["leftovers"] = partial(self._look_for_leftovers, self._cluster)
             running = {name: group.create_task(_guarded(name, work), name=name) for name, work in tasks.items()}

@@ -101,6 +101,25 @@ def test_without_a_time_nothing_is_measured(clock_s: object) -> None:
     assert took_s(found, 1012.5) is None
 
 
+anything = st.recursive(st.none() | st.booleans() | st.floats() | st.text(), st.lists, max_leaves=3)
+fields = st.fixed_dictionaries(
+    {"record": st.sampled_from(["step", "outage", "own-end", "closed"])},
+    optional={
+        "step": st.sampled_from(["outlet-cycle", "host-poweroff m"]) | anything,
+        "state": st.sampled_from(["running", "failed"]) | anything,
+        **dict.fromkeys(("plan", "outage", "boot_id", "clock_s", "detail"), anything),
+    },
+)
+
+
+@given(st.lists(fields))
+def test_no_records_are_a_defect(records: list[dict[str, Any]]) -> None:
+    """The daemon has to start, whatever its disk has made of its journal."""
+    found = own_end(lines(records), NOW)
+    seconds = took_s(found, 1012.5) if found else None
+    assert seconds is None or 0.5 <= seconds <= 900
+
+
 @pytest.mark.parametrize("ended_at_s", [0.0, 999.0, 1000.3, 1901.0, 1e12])
 def test_a_power_off_that_no_machine_takes_is_not_believed(ended_at_s: float) -> None:
     """Less than half a second, or more than a quarter of an hour."""

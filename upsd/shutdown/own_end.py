@@ -106,7 +106,7 @@ def _opened(record: Record, cycle: Record | None) -> OwnEnd:
 
 
 def _why_not(cycle: Record | None) -> str | None:
-    if cycle is None or cycle.get("state") in _WELL | {StepState.RUNNING.value}:
+    if cycle is None or str(cycle.get("state")) in _WELL | {StepState.RUNNING.value}:
         return None
     return str(cycle.get("detail") or cycle.get("state"))
 
