@@ -71,6 +71,12 @@ def test_a_unit_runs_the_python_that_it_is_given(file: SystemFile) -> None:
     assert ("\n/opt/pipx/venvs/upsd/bin/python -IOO " in text) is (file.source == "systemd/upsd-late")
 
 
+@pytest.mark.parametrize("file", SYSTEM_FILES, ids=lambda file: file.source)
+def test_only_what_is_a_program_can_be_run(file: SystemFile) -> None:
+    """A hook that can't be is passed over by systemd."""
+    assert file.mode == (0o755 if shipped(file.source).startswith("#!") else 0o644)
+
+
 @pytest.mark.parametrize("home", ["/root/.local/share/pipx/venvs/upsd", "/home/alice/venv"])
 def test_an_installation_in_a_home_directory_is_refused(home: str) -> None:
     """The unit would fail at its start, with a message that names nothing."""

@@ -26,7 +26,7 @@ NOT_CYCLED: Final = (
     " it a Wake-on-LAN packet, unless its outlet lost power anyway"
 )
 _LONGEST_S = 900.0
-_SHORTEST_S = 0.5
+_SHORTEST_S = 0.1
 _LONGEST_DELAY_S = 65535
 # The disks' journal ends before the machine does: the last processes are ended, file systems unmounted, the UPS asked.
 _AFTER_JOURNAL_S = 30.0
