@@ -5,10 +5,10 @@ READY := .venv/.ready
 RIGHT_PYTHON := import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 11))
 
 .SILENT:
-.PHONY: help demo test deb fuzz soak lint format bench lock clean
+.PHONY: help demo test vm-test deb fuzz soak lint format bench lock clean
 
 help: ## Show this list
-	sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
+	sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
 
 demo: $(READY) ## Cut the mains of a simulated rack and watch the real daemon shut it down
 	$(BIN)/python -m hardware_sim demo
@@ -17,6 +17,10 @@ test: $(READY) ## Run everything that has to pass: lint, then the tests
 	sh tests/install-packages
 	$(MAKE) --no-print-directory lint
 	$(BIN)/pytest
+
+vm-test: $(READY) ## Play whole outages on real machines: Debian guests with a kernel and systemd (K=word for some; as root)
+	sh tests/install-packages tests/vm/apt-packages
+	$(BIN)/python -m tests.vm $(if $(K),-k $(K))
 
 deb: $(READY) ## Build the Debian package, into dist/
 	command -v strip >/dev/null || sh tests/install-packages binutils

@@ -48,14 +48,16 @@ class SimulatedKubernetes:
         *,
         tls: bool | ServerIdentity = True,
         token: str | None = "simulated-token",  # noqa: S107 -- it opens nothing but this simulation
+        host: str = "127.0.0.1",
     ) -> None:
-        """Serve the cluster on a free port of the loopback address.
+        """Serve the cluster on a free port.
 
         Args:
             cluster: Time passes in it by the event loop's clock, as long as the server runs.
             tls: HTTPS with a certificate of its own (or the given one), or plain HTTP.
             token: The bearer token that every request must carry, unless it comes with a client certificate that the
                 identity asks for; `None` lets everyone in.
+            host: The address of this machine to serve on.
         """
         self.cluster = cluster
         self.token = token
@@ -65,7 +67,8 @@ class SimulatedKubernetes:
         self.requests: list[LoggedRequest] = []
         self.connections: set[asyncio.Transport] = set()
         """Those on which a request came, also once they are closed."""
-        self._identity = fresh_identity() if tls is True else tls or None
+        self._identity = fresh_identity(host) if tls is True else tls or None
+        self._host = host
         self._port = 0
         self._listeners: set[asyncio.Event] = set()
         self._running = AsyncExitStack()
@@ -73,7 +76,7 @@ class SimulatedKubernetes:
     @property
     def url(self) -> str:
         """Where it serves, or served last."""
-        return f"{'https' if self._identity else 'http'}://127.0.0.1:{self._port}"
+        return f"{'https' if self._identity else 'http'}://{self._host}:{self._port}"
 
     async def __aenter__(self) -> Self:
         await self.start()
@@ -101,7 +104,7 @@ class SimulatedKubernetes:
         await runner.setup()
         self._running.push_async_callback(runner.cleanup)
         context = self._identity.context if self._identity else None
-        await web.TCPSite(runner, "127.0.0.1", self._port, ssl_context=context).start()
+        await web.TCPSite(runner, self._host, self._port, ssl_context=context).start()
         self._port = runner.addresses[0][1]
         clock = asyncio.create_task(self._keep_time(), name="simulated cluster")
         self._running.push_async_callback(_cancelled, clock)

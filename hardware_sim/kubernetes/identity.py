@@ -16,9 +16,9 @@ class ServerIdentity:
     ca_pem: bytes
 
 
-def fresh_identity() -> ServerIdentity:
-    """A new CA with a certificate for the loopback address."""
+def fresh_identity(host: str = "127.0.0.1") -> ServerIdentity:
+    """A new CA with a certificate for the address."""
     authority = trustme.CA()
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    authority.issue_cert("127.0.0.1", "localhost").configure_cert(context)
+    authority.issue_cert(host, "localhost").configure_cert(context)
     return ServerIdentity(context, authority.cert_pem.bytes())

@@ -93,7 +93,7 @@ class UpsDevice:
         self._load_w = load_w
         self._speed = speed
         self._step_s = step_s
-        self._timer_speed = timer_speed
+        self.timer_speed = timer_speed
         self._now = 0.0
         self._began_at: float | None = None
         self._test_until: float | None = None
@@ -218,14 +218,14 @@ class UpsDevice:
 
     def shutdown_and_restore(self, delay_s: float, restore_min: float) -> None:
         """CR: outlets off after the delay and on again the minutes after that (0 means 10 s)."""
-        self._schedule(delay_s, (restore_min * 60.0 or SHORTEST_RESTORE_S) / self._timer_speed)
+        self._schedule(delay_s, (restore_min * 60.0 or SHORTEST_RESTORE_S) / self.timer_speed)
 
     def trip(self, delay_s: float) -> None:
         """SENTR: outlets off after the delay, until a person switches them on."""
         if not self.outlets.on:
             raise NotPossibleError
         self._refuse_second_shutdown()
-        self.outlets.schedule_trip(self._now, delay_s / self._timer_speed)
+        self.outlets.schedule_trip(self._now, delay_s / self.timer_speed)
         self._pass_until(self._now)
 
     def cancel_shutdown(self) -> None:
@@ -237,7 +237,7 @@ class UpsDevice:
         """TB: run on battery for some seconds."""
         if not self._ready_for_test:
             raise NotPossibleError
-        self._test_until = self._now + self.profile.test_s / self._timer_speed
+        self._test_until = self._now + self.profile.test_s / self.timer_speed
         self._pass_until(self._now)
 
     def test_panel(self) -> None:
@@ -267,7 +267,7 @@ class UpsDevice:
 
     def _schedule(self, delay_s: float, restore_after_s: float | None) -> None:
         self._refuse_second_shutdown()
-        self.outlets.schedule(self._now, delay_s / self._timer_speed, restore_after_s)
+        self.outlets.schedule(self._now, delay_s / self.timer_speed, restore_after_s)
         self._pass_until(self._now)
 
     def _refuse_second_shutdown(self) -> None:
@@ -276,7 +276,7 @@ class UpsDevice:
 
     def _plan_self_test(self) -> None:
         every_s = self.profile.self_test_every_s
-        self._self_test_at = None if every_s is None else self._now + every_s / self._timer_speed
+        self._self_test_at = None if every_s is None else self._now + every_s / self.timer_speed
 
     def _next_stop(self, now: float) -> float:
         """The end of the next step of physics: short enough to be exact, and no timer is jumped over."""
@@ -336,7 +336,7 @@ class UpsDevice:
             return
         self._plan_self_test()
         if self._ready_for_test:
-            self._test_until = self._now + self.profile.test_s / self._timer_speed
+            self._test_until = self._now + self.profile.test_s / self.timer_speed
 
     def _judge_test(self, block_v: float) -> None:
         """A battery that is low within a test is worn out; the mains is there, so nothing is lost."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import zipfile
@@ -45,6 +46,16 @@ def test_the_wheel_has_all_that_a_machine_needs(wheel: zipfile.ZipFile) -> None:
     carried = {name.removeprefix(prefix) for name in wheel.namelist() if name.startswith(prefix)}
     assert carried == EVERYTHING
     assert {name: wheel.read(prefix + name).decode() for name in carried} == {name: shipped(name) for name in carried}
+
+
+def test_an_installed_wheel_reads_what_it_carries(wheel: zipfile.ZipFile, tmp_path: Path) -> None:
+    """Far from the repository."""
+    wheel.extractall(tmp_path)
+    program = "from upsd.ctl.system_files import *; print(shipped('config/worker/upsd-worker'), end='')"
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    command = [sys.executable, "-c", f"import upsd; assert upsd.__file__.startswith({str(tmp_path)!r}); {program}"]
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout == (ROOT / "config/worker/upsd-worker").read_text(encoding="utf-8")
 
 
 def test_every_file_for_systemd_has_its_place() -> None:

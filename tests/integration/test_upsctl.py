@@ -15,6 +15,7 @@ import upsd
 from tests.integration.boards import AT, ON_BATTERY, ON_LINE, show, step
 from tests.integration.command_line import DEADLINE_S, ROOT, UPSCTL, Result, upsctl
 from upsd.control import ControlServer
+from upsd.ctl import client
 from upsd.domain.plan import StepKind, StepProgress, StepState
 from upsd.domain.power import Event, PowerState, Severity
 from upsd.status import Snapshot, StatusBoard, shutdown_document
@@ -121,6 +122,14 @@ async def test_without_a_daemon_the_exit_status_is_3_and_the_message_says_what_t
     assert (result.code, result.out) == (3, "")
     assert f"no upsd on {control_socket}" in result.err
     assert "systemctl start upsd" in result.err
+
+
+def test_a_unit_that_is_hidden_by_nut_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Starting upsd.service would start NUT's server then, as often as one tries."""
+    monkeypatch.setattr(client, "UNIT", str(tmp_path / "upsd.service"))
+    (tmp_path / "upsd.service").symlink_to("/usr/lib/systemd/system/nut-server.service")
+    with pytest.raises(client.NoDaemonError, match="second name of NUT's server"):
+        client.ask(str(tmp_path / "control.sock"), "status")
 
 
 @pytest.mark.parametrize("answer", [b"SSH-2.0-OpenSSH\r\n", b"", b'["ok"]\n', b'{"ok": false, "error": "too many"}\n'])

@@ -80,7 +80,7 @@ def python_for_units(executable: str = sys.executable) -> str:
         raise SystemFilesError(
             f"{executable} is in a home directory, where the unit can't see it; install upsd for the whole machine:"
             " PIPX_HOME=/opt/pipx PIPX_BIN_DIR=/usr/local/bin pipx install upsd, or"
-            " UV_TOOL_DIR=/opt/uv UV_TOOL_BIN_DIR=/usr/local/bin uv tool install upsd"
+            " UV_TOOL_DIR=/opt/uv UV_TOOL_BIN_DIR=/usr/local/bin uv tool install --python /usr/bin/python3 upsd"
         )
     return executable
 

@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from upsd.domain.rack import PortAnswer
     from upsd.rack.ssh_line import SshLine
 
-_REMARK_S = 2.0
 # How long a line that is held may take to begin a command; then it is taken for dead.
 _BEGIN_S = 2.0
 # What sshd remarks of a key that is tied to config/worker/upsd-worker; it permits nothing there.
@@ -73,7 +72,8 @@ class SshHost:
         remarks = _Remarks()
         async with self.line.opened(remarks) as connection:
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(_REMARK_S):
+                # A slow machine logs in at once and gets to this much later; a rehearsal has time.
+                async with asyncio.timeout(self.line.connect_timeout_s):
                     await remarks.heard.wait()
             if remarks.key_options is None:
                 raise RackError(f"{self.line.label}: logged in; its sshd does not say what the key may run: {_UNSURE}")

@@ -59,7 +59,7 @@ class SshLine:
         self.label = f"{name} ({host}:{port})"
         self._name, self._host, self._port, self._user = name, host, port, user
         self._identity = identity
-        self._connect_timeout_s = connect_timeout_s
+        self.connect_timeout_s = connect_timeout_s
         self._held: _Held | None = None
         self._keeping: asyncio.Task[None] | None = None
         self._address: str | None = None
@@ -173,7 +173,7 @@ class SshLine:
         key = self._identity.key()
         try:
             # asyncssh's own connect_timeout goes through asyncio.wait_for, which can swallow a cancellation on 3.11.
-            async with asyncio.timeout(self._connect_timeout_s):
+            async with asyncio.timeout(self.connect_timeout_s):
                 return await asyncssh.connect(
                     self._address or self._host,
                     self._port,
@@ -189,7 +189,7 @@ class SshLine:
                     keepalive_interval=keepalive_s,
                 )
         except TimeoutError:
-            raise RackError(f"{self.label}: did not answer within {self._connect_timeout_s:g} s") from None
+            raise RackError(f"{self.label}: did not answer within {self.connect_timeout_s:g} s") from None
         except OSError as error:
             raise self._unreachable(error) from error
         except asyncssh.PermissionDenied as error:

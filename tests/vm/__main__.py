@@ -1,0 +1,63 @@
+"""`python -m tests.vm`: make what is missing, then run the stories on the virtual rack; arguments go to pytest.
+
+Everything happens in namespaces of its own: the network with all its links, the mounts and the processes are gone when
+the last story is over, or when somebody presses Ctrl-C.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Final
+
+from tests.vm import chroots
+from tests.vm.cache import ProgramError, cache_directory, forget_old
+from tests.vm.image import image
+from tests.vm.installation import installed
+
+READY_VARIABLE: Final = "UPSD_VM_READY"
+"""Tells the tests that they run in here, and where the image and the master's disk are."""
+_MAKE: Final = "make"
+_UNSHARED: Final = ("unshare", "--mount", "--propagation=private", "--pid", "--fork", "--kill-child", "--mount-proc")
+_PYTEST: Final = (
+    *("-p", "no:randomly", "-p", "no:cacheprovider", "--timeout=900"),
+    *("-o", "asyncio_default_fixture_loop_scope=session", "-o", "asyncio_default_test_loop_scope=session"),
+)
+
+
+def main(arguments: list[str]) -> int:
+    """Make the image and run the stories; pytest's exit code."""
+    if arguments == [_MAKE]:
+        return _make()
+    here = Path(__file__).parent
+    stories = [] if any(here.name in argument for argument in arguments) else [str(here)]
+    pytest = (sys.executable, "-m", "pytest", *_PYTEST, *stories, *arguments)
+    if os.geteuid() != 0:
+        return subprocess.run(pytest, check=False).returncode  # it skips them all, and says why
+    # Not in this process: a build that is broken off must leave no mount behind either.
+    make = [*_UNSHARED, sys.executable, "-m", "tests.vm", _MAKE]
+    made = subprocess.run(make, check=False, stdout=subprocess.PIPE, text=True)
+    if made.returncode:
+        return made.returncode
+    directory, disk = made.stdout.splitlines()[-2:]
+    environment = {**os.environ, READY_VARIABLE: f"{directory}:{disk}"}
+    return subprocess.run([*_UNSHARED, "--net", *pytest], env=environment, check=False).returncode
+
+
+def _make() -> int:
+    try:
+        chroots.make()
+        made = image()
+        disk = installed(made, cache_directory())
+    except (ProgramError, subprocess.CalledProcessError) as error:
+        sys.stderr.write(f"make vm-test: {error}\n")
+        return 1
+    forget_old(cache_directory())
+    sys.stdout.write(f"{made.directory}\n{disk}\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

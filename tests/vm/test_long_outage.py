@@ -1,0 +1,32 @@
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tests.vm.roles import MASTER
+from tests.vm.story import Story, is_unharmed
+
+if TYPE_CHECKING:
+    from tests.vm.rack import VirtualRack
+
+
+async def test_the_kernel_sees_the_ups_and_the_daemon_takes_it_from_its_driver(rack: VirtualRack) -> None:
+    """A USB device like any other, which Linux first gives to cypress_m8."""
+    assert "04b4:5500" in await rack.on(MASTER, "lsusb")
+    assert "HID->COM RS232 Adapter converter now attached to ttyUSB0" in await rack.on(MASTER, "journalctl -k -b")
+    driver = await rack.on(MASTER, "readlink /sys/bus/usb/devices/1-1:1.0/driver")
+    assert driver.strip().endswith("/usbfs"), driver
+
+
+async def test_a_long_outage_takes_the_rack_down_in_order_and_brings_all_of_it_back(rack: VirtualRack) -> None:
+    """Workers, NAS, outlets, master; and when the mains is back everything boots and every node takes pods again."""
+    story = Story(rack)
+    rack.cut_mains()
+    await story.hears("shutdown_started", reason="on-battery")
+    is_unharmed(await story.outlets_cut())
+    story.went_off_in_order()
+    rack.restore_mains()
+    report = await story.comes_back()
+    assert report["ending"] == "recovered"
+    assert not report["troubles"]
+    done = {step["step"] for step in report["steps"] if step["state"] == "done"}
+    assert {"flush nas", "outlet-cycle"} <= done, done
