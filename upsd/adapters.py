@@ -19,6 +19,7 @@ from upsd.rack.storage import MountedNas
 from upsd.rack.wake import WakeOnLan
 from upsd.shutdown.steps import DrainRules, Rack, RemoteMachine
 from upsd.shutdown.tiers import DEFAULT_TIERS, Tier
+from upsd.ups.cycle_order import CycleOrders
 from upsd.ups.driver import Probe, UpsDriver
 from upsd.ups.gpser_dialect import GpserDialect
 from upsd.ups.pacing import PiecePause
@@ -90,6 +91,19 @@ def ups_driver(
     )
 
 
+def cycle_orders(settings: Settings, driver: UpsDriver) -> CycleOrders:
+    """What is left for `upsd.late`, which looks for it in the runtime directory."""
+    clock = partial(time.clock_gettime, time.CLOCK_BOOTTIME)
+    return CycleOrders(settings.control.socket.parent, clock, partial(_ups_line, settings.ups, driver))
+
+
+def _ups_line(ups: UpsSettings, driver: UpsDriver) -> tuple[str, int] | None:
+    if driver.protocol == SentrDialect.name:
+        return None  # it knows no outlet cycle
+    kind, known = ups.port.partition(":")[0], driver.line
+    return (f"{kind}:{known[0]}", known[1]) if known else (ups.port, _USB_PROBES[0][1])
+
+
 def ssh_identity(settings: Settings) -> SshIdentity | None:
     """The key and the known hosts, if there is a machine to reach with them."""
     remote = settings.workers or (settings.nas and settings.nas.host)
@@ -122,6 +136,7 @@ def rack(
     hosts: Mapping[str, SshHost],
     battery: Callable[[], BatteryLevel],
     load: Callable[[], OutputLoad | None],
+    off_delay_s: Callable[[], int] | None = None,
 ) -> Rack:
     """Everything that the steps act on."""
 
@@ -147,6 +162,7 @@ def rack(
         storage=_storage(nas, hosts.get(nas.name)) if nas else None,
         battery=battery,
         load=load,
+        off_delay_s=off_delay_s,
         watts={found.name: found.watts for found in settings.machines},
     )
 

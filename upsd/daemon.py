@@ -29,6 +29,7 @@ from upsd.control import ControlError, ControlServer
 from upsd.domain.rack import RackError
 from upsd.drill_acts import drill_acts
 from upsd.filing import Filing
+from upsd.late_keeper import LateKeeper
 from upsd.notify import Notifier, watchdog_interval_s
 from upsd.plan_acts import plan_acts
 from upsd.plan_document import plan_document
@@ -74,7 +75,6 @@ _LOOK_AGAIN_S = 10.0
 _AFTER_DEFECT_S = 1.0
 _STOP_S = 3.0
 _LIBRARY_THREADS = 24
-_LINGER_S = 60.0
 _OUTAGES = "outages"
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
@@ -88,7 +88,6 @@ class Daemon:
         self._notifier = Notifier()
         self.board = StatusBoard(settings.ups.name)
         self._surfaces = Surfaces(self.board, self._notifier, _date)
-
         self._profile, self._profile_trouble = _load_profile(settings.state_directory)
         self._transport = adapters.ups_transport(settings.ups, self._profile)
         self._driver = adapters.ups_driver(
@@ -112,16 +111,27 @@ class Daemon:
         self._journal = FileJournal(settings.state_directory / "journal.jsonl", _date, spare)
         found = self._journal.take_up()
         lines = found.contents.lines
+        boot_id = _boot_id()
+        self._late = LateKeeper(
+            lines,
+            boot_id,
+            step=lambda: self._conductor.plan.steps[-1].id,
+            at_least_s=round(settings.ups.outlet_off_delay),
+            learner=self._learner,
+            orders=adapters.cycle_orders(settings, self._driver),
+            emit=self._surfaces.emit,
+        )
         hosts = adapters.ssh_hosts(settings, self._identity)
         self._lines = HeldLines({name: host.line for name, host in hosts.items()})
         rack = adapters.rack(
             settings,
             emit=self._surfaces.emit,
-            outlets=UpsOutlets(self._operations, self._fitting_profile),
+            outlets=UpsOutlets(self._operations, self._fitting_profile, self._late.orders),
             cluster=self._cluster,
             hosts=hosts,
             battery=lambda: self._supervisor.battery_level(self._loop.time()),
             load=lambda: self._supervisor.output_load(),  # noqa: PLW0108  # it is made later
+            off_delay_s=self._late.off_delay_s,
         )
         self._readiness = ReadinessKeeper(
             settings.state_directory,
@@ -130,7 +140,6 @@ class Daemon:
             changed=self._show,
             today=partial(datetime.now, UTC),
         )
-        boot_id = _boot_id()
         self._filing = Filing(
             self._journal,
             found,
@@ -146,11 +155,11 @@ class Daemon:
             rehearsers(rack),
             journal=self._journal,
             emit=self._surfaces.emit,
-            changed=self._surfaces.show_shutdown,
+            changed=self._show_shutdown,
             battery_end_at=lambda: self._supervisor.battery_end_at(self._loop.time()),
             reserve_s=settings.battery.reserve,
             boot_id=boot_id,
-            linger_s=settings.ups.outlet_off_delay + _LINGER_S,
+            linger_s=self._late.linger_s,
             learner=self._learner,
             closed=rack.forget,
             name_outage=lambda: f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{uuid.uuid4().hex[:4]}",
@@ -219,6 +228,7 @@ class Daemon:
             if self._publisher:
                 tasks["mqtt"] = self._publisher.run
             tasks["journal"] = partial(self._filing.take_up, self._conductor.recorder)
+            tasks["own-end"] = partial(self._late.take_up, self._conductor.recorder)
             if self._cluster and not self._unfinished:
                 tasks["leftovers"] = partial(self._look_for_leftovers, self._cluster)
             running = {name: group.create_task(_guarded(name, work), name=name) for name, work in tasks.items()}
@@ -287,6 +297,10 @@ class Daemon:
         self._look()
         self._surfaces.show_state()
 
+    def _show_shutdown(self) -> None:
+        self._late.follow(self._conductor.phase)
+        self._surfaces.show_shutdown()
+
     async def _look_for_leftovers(self, cluster: KubernetesCluster) -> None:
         """Find nodes that carry our mark though the journal knows of no outage, and bring them back."""
         while True:
@@ -348,6 +362,7 @@ class Daemon:
             self._publisher_trouble or (self._publisher and self._publisher.trouble),
             *self._surfaces.complaints(),
             *complaints(self._conductor.missing, self._machines),
+            *self._late.complaints(self._fitting_profile()),
             *self._advice,
         ]
         return tuple(trouble for trouble in found if trouble)

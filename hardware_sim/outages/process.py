@@ -123,7 +123,7 @@ class Process:
             battery_end_at=lambda: self.supervisor.battery_end_at(self._loop.time()),
             reserve_s=scenario.reserve_s,
             boot_id=boot_id,
-            linger_s=OFF_DELAY_S + 60.0,
+            linger_s=lambda: OFF_DELAY_S + 60.0,
             closed=rack.forget,
             name_outage=lambda: f"outage-{self._loop.time():.0f}",
         )

@@ -32,7 +32,13 @@ if TYPE_CHECKING:
 # Whoever comes first builds it, which takes some twenty seconds where nothing else runs.
 pytestmark = pytest.mark.timeout(400)
 ROOT = Path(__file__).parents[2]
-SCRIPTS = ("DEBIAN/postinst", "DEBIAN/prerm", "DEBIAN/postrm", "usr/share/python3/runtime.d/upsd.rtupdate")
+SCRIPTS = (
+    "DEBIAN/postinst",
+    "DEBIAN/prerm",
+    "DEBIAN/postrm",
+    "usr/share/python3/runtime.d/upsd.rtupdate",
+    "usr/lib/systemd/system-shutdown/upsd-late",
+)
 
 
 def said(*command: str | Path) -> str:

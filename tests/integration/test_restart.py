@@ -15,6 +15,7 @@ from tests.integration.outage import (
     small_cluster,
     together,
 )
+from upsd.ups.cycle_order import FILE, read_order
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -108,6 +109,10 @@ async def _booted_after_the_outage(directory: Path) -> None:
         await played.master_off()
         await until(rack.outlets_cut.is_set, DEADLINE_S)
         assert played.cordoned() == played.marked() == ALL
+        left = rack.control_socket.parent / FILE
+        order = read_order(left)
+        assert order
+        assert (order.port.partition(":")[0], order.accepted, order.off_after_s) == ("usb", True, 8)
 
         rack.device.restore_mains()
         rack.device.press_button()
@@ -123,6 +128,7 @@ async def _booted_after_the_outage(directory: Path) -> None:
         finished = await played.heard("recovery_finished")
         assert finished["fields"]["not_done"] is None
         assert played.cordoned() == played.marked() == set()
+        assert not left.exists()
         report = await played.report()
         assert report["ending"] == "recovered"
         assert not any("started again" in trouble for trouble in report["troubles"])

@@ -65,9 +65,10 @@ def test_every_file_for_systemd_has_its_place() -> None:
 
 @pytest.mark.parametrize("file", SYSTEM_FILES, ids=lambda file: file.source)
 def test_a_file_keeps_its_name_below_usr_and_below_etc(file: SystemFile) -> None:
-    """So that a machine's own file below /etc takes the place of the packaged one."""
+    """So that a machine's own file takes the place of the packaged one; but systemd's last stage knows no /etc."""
+    hook = file.source == "systemd/upsd-late"
     assert file.packaged.is_relative_to("/usr")
-    assert file.local.is_relative_to("/etc")
+    assert file.local.is_relative_to("/usr/lib/systemd/system-shutdown" if hook else "/etc")
     assert file.packaged.name == file.local.name
 
 
@@ -78,6 +79,13 @@ def test_a_unit_runs_the_python_that_it_is_given(file: SystemFile) -> None:
     assert "/usr/lib/upsd" not in text
     runs_python = file.source in {"systemd/upsd.service", "systemd/upsd-snapshot@.service"}
     assert ("\nExecStart=/opt/pipx/venvs/upsd/bin/python -OO " in text) is runs_python
+    assert ("\n/opt/pipx/venvs/upsd/bin/python -IOO " in text) is (file.source == "systemd/upsd-late")
+
+
+@pytest.mark.parametrize("file", SYSTEM_FILES, ids=lambda file: file.source)
+def test_only_what_is_a_program_can_be_run(file: SystemFile) -> None:
+    """A hook that can't be is passed over by systemd."""
+    assert file.mode == (0o755 if shipped(file.source).startswith("#!") else 0o644)
 
 
 @pytest.mark.parametrize("home", ["/root/.local/share/pipx/venvs/upsd", "/home/alice/venv"])

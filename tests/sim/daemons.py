@@ -115,7 +115,7 @@ class Daemon:
             battery_end_at=self._battery,
             reserve_s=0.0,
             boot_id=BOOT_ID,
-            linger_s=60.0,
+            linger_s=lambda: 60.0,
             learner=self.learner,
             closed=parts.forget,
             learn=self._learn,

@@ -214,7 +214,7 @@ async def _follow(scene: Scene, journal: FileJournal, life: _Life, until: Callab
         reserve_s=60.0,
         boot_id=scene.boot_id,
         name_outage=lambda: f"{_BEGAN + timedelta(seconds=loop.time()):%Y%m%dT%H%M%SZ}-0000",
-        linger_s=600.0,
+        linger_s=lambda: 600.0,
         closed=rack.forget,
         figures=lambda: supervisor.figures(loop.time()),
         settled=lambda: filing.append(asyncio.create_task(journal.hand_over(file))),

@@ -133,7 +133,7 @@ class Outage:
             battery_end_at=lambda: self.supervisor.battery_end_at(asyncio.get_running_loop().time()),
             reserve_s=self.trigger.reserve_s,
             boot_id=self.boot_id,
-            linger_s=240.0,
+            linger_s=lambda: 240.0,
             closed=parts.forget,
             name_outage=lambda: "outage-1",
             learn=lambda purpose, progress: self.learn(purpose, progress),  # noqa: PLW0108  # a test sets it later

@@ -161,12 +161,25 @@ def test_a_step_that_an_earlier_run_of_the_daemon_did_teaches_nothing() -> None:
     assert observe_step({}, StepProgress(DRAIN, StepState.DONE, "done before"), on=TODAY) == {}
 
 
-def test_the_masters_own_power_off_stays_as_configured() -> None:
+def test_nobody_sees_the_master_s_own_power_off_end() -> None:
     """It ends the daemon before it ends: what could be seen of it is too short."""
-    durations = observe_step({}, ended(StepState.DONE, 0.5, MASTER_OFF), on=TODAY)
-    assert durations == {}
-    told = observe({}, MASTER_OFF.id, 0.5, on=TODAY)
-    assert learned(PLAN, told).steps[1] == MASTER_OFF
+    assert observe_step({}, ended(StepState.DONE, 0.5, MASTER_OFF), on=TODAY) == {}
+
+
+@pytest.mark.parametrize(
+    ("took_s", "expected_s", "limit_s"),
+    [((12.0,), 40.0, 120.0), ((12.0, 13.0, 12.0), 13 * 7 / 6, 120.0), ((100.0,), 150.0, 300.0)],
+)
+def test_the_master_s_measured_power_off_is_its_minimum_too(
+    took_s: tuple[float, ...], expected_s: float, limit_s: float
+) -> None:
+    """Nothing can force it: what it usually takes is what the battery must have left for it."""
+    durations: Durations = {}
+    for value in took_s:
+        durations = observe(durations, MASTER_OFF.id, value, on=TODAY)
+    step = learned(PLAN, durations).steps[1]
+    assert (step.expected_s, step.minimum_s, step.limit_s) == pytest.approx((expected_s, expected_s, limit_s))
+    assert step.configured_s == 40.0
 
 
 def test_the_plan_says_how_much_of_it_is_measured() -> None:

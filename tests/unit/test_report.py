@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from upsd.domain.duration import spoken
+from upsd.shutdown.own_end import NOT_CYCLED
 from upsd.shutdown.report import Ending, is_worth_a_report, make_report, name_of
 from upsd.shutdown.report_text import markdown
 
@@ -88,6 +89,14 @@ def test_the_report_names_cause_durations_and_battery() -> None:
     ]
     (drain,) = (step for step in report.steps if step.step == "drain pi3")
     assert (drain.seconds, drain.expected_s, drain.tries) == (30.0, 40.0, 1)
+
+
+@pytest.mark.parametrize(("state", "told"), [("failed", True), ("timed-out", True), ("done", False), ("forced", False)])
+def test_the_report_says_what_it_means_that_the_ups_was_not_told(state: str, *, told: bool) -> None:
+    """Who is off may stay off."""
+    cycle = [step("03:36:22", "outlet-cycle", "running"), step("03:36:23", "outlet-cycle", state, detail="unplugged")]
+    troubles = make_report(numbered([*SHUTDOWN[:-1], *cycle, SHUTDOWN[-1], *RECOVERY]), "iplug").troubles
+    assert (NOT_CYCLED in troubles) is told
 
 
 def test_the_report_says_what_went_wrong_and_nothing_else() -> None:

@@ -1,7 +1,7 @@
 """The files that systemd, udev, polkit and others need of upsd: their texts, and where each belongs.
 
 The Debian package brings them below /usr. After `pipx install` or `uv tool install` they are put below /etc, with the
-Python of that installation in the units.
+Python of that installation in the units; but for the hook of systemd's last stage, which has one place only.
 """
 
 from __future__ import annotations
@@ -18,6 +18,10 @@ _PACKAGED_PYTHON = f"{PACKAGED_PREFIX}/bin/python3"
 _ROOTS = (Path(__file__).with_name("files"), Path(__file__).parents[2])
 # The unit sees none of them (ProtectHome=), and its user could not read them.
 _HOMES = ("/home", "/root", "/run/user")
+
+
+# systemd looks for it nowhere else.
+_LATE = Path("/usr/lib/systemd/system-shutdown/upsd-late")
 
 
 class SystemFilesError(Exception):
@@ -46,6 +50,7 @@ SYSTEM_FILES = (
     _file("upsd.tmpfiles", "/usr/lib/tmpfiles.d", "/etc/tmpfiles.d"),
     _file("70-upsd.rules", "/usr/lib/udev/rules.d", "/etc/udev/rules.d"),
     _file("50-upsd.rules", "/usr/share/polkit-1/rules.d", "/etc/polkit-1/rules.d"),
+    SystemFile("systemd/upsd-late", _LATE, _LATE, 0o755),
 )
 """All of them; once they are there, systemd-sysusers and systemd-tmpfiles are run, and the daemons read them anew."""
 

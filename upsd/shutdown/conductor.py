@@ -84,7 +84,7 @@ class Conductor:
         reserve_s: float,
         boot_id: str,
         name_outage: Callable[[], str],
-        linger_s: float,
+        linger_s: Callable[[], float],
         learner: Learner | None = None,
         figures: Callable[[], Mapping[str, Scalar]] = dict,
         settled: Callable[[], None] = lambda: None,
@@ -187,7 +187,7 @@ class Conductor:
         if self.phase in {Phase.SHEDDING, Phase.SHUTTING_DOWN}:
             if self.phase is Phase.SHEDDING or self.reason != REQUESTED:
                 self.call_off("mains-back")
-        elif self.phase is Phase.FINISHED and asyncio.get_running_loop().time() - self._finished_at > self._linger_s:
+        elif self.phase is Phase.FINISHED and asyncio.get_running_loop().time() - self._finished_at > self._linger_s():
             self.recover(self.outage or "")
         elif self.phase is Phase.IDLE and asyncio.get_running_loop().time() >= self._retry_at:
             self.undo(self._retry_outage, ())

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 KEPT_RUNS: Final = 20
 _SHARE = 0.85
 _ENOUGH_RUNS = 3
+_ASKED_TIMES = 2
 _SCHEMA = 1
 _WHOLE = frozenset({StepState.DONE})
 _CUT_OFF = frozenset({StepState.FORCED, StepState.TIMED_OUT})
@@ -63,7 +64,7 @@ def observe_step(durations: Durations, progress: StepProgress, *, on: str) -> Du
     """The durations with what the end of a step teaches.
 
     A step that failed, was left out or called off teaches nothing, nor does the master's own power-off: it ends us
-    before it ends, so nobody here sees how long it takes.
+    before it ends. How long it took is found out after the next boot, see `own_end`.
     """
     step, began_at, ended_at = progress.step, progress.started_at, progress.ended_at
     if began_at is None or ended_at is None or step.kind is StepKind.HOST_POWEROFF:
@@ -74,7 +75,10 @@ def observe_step(durations: Durations, progress: StepProgress, *, on: str) -> Du
 
 
 def learned(plan: Plan, durations: Durations) -> Plan:
-    """The plan with what each step usually takes by what was observed; minimum and limit stay as the settings say."""
+    """The plan with what each step usually takes by what was observed; minimum and limit stay as the settings say.
+
+    But for the master's own power-off, which can't be forced: its usual time is its minimum too.
+    """
     return replace(plan, steps=tuple(_learned_step(step, durations.get(step.id)) for step in plan.steps))
 
 
@@ -89,12 +93,16 @@ def expected_s(history: History, configured_s: float) -> float:
 
 
 def _learned_step(step: Step, history: History | None) -> Step:
-    if history is None or step.kind is StepKind.HOST_POWEROFF:
+    if history is None:
         return step
-    usual_s = expected_s(history, step.configured_s)
+    usual_s, minimum_s, limit_s = expected_s(history, step.configured_s), step.minimum_s, step.limit_s
+    if step.kind is StepKind.HOST_POWEROFF:
+        minimum_s, limit_s = usual_s, max(limit_s, _ASKED_TIMES * usual_s)
     return replace(
         step,
-        expected_s=min(max(usual_s, step.minimum_s), step.limit_s),
+        expected_s=min(max(usual_s, minimum_s), limit_s),
+        minimum_s=minimum_s,
+        limit_s=limit_s,
         measured=Measured(len(history.runs), history.last_on, step.configured_s),
     )
 

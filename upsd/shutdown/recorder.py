@@ -59,8 +59,9 @@ class Recorder:
             self.problem = None
 
     async def write_step(self, purpose: PlanPurpose, outage: str, record: Mapping[str, Scalar]) -> None:
-        """The same for a step, which says to which plan and outage it belongs."""
-        await self.write({**record, "plan": purpose.value, "outage": outage})
+        """The same for a step, which says to which plan and outage it belongs, and when it was by this boot's clock."""
+        clock_s = round(asyncio.get_running_loop().time(), 2)
+        await self.write({**record, "plan": purpose.value, "outage": outage, "clock_s": clock_s})
 
     def note(self, record: Mapping[str, Scalar], *, settles: bool = False) -> None:
         """Write something down without waiting for it; `settles` if it may end what the journal tells."""

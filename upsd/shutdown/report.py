@@ -13,6 +13,7 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 from upsd.domain.plan import StepKind, StepState
+from upsd.shutdown.own_end import NOT_CYCLED
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -291,6 +292,8 @@ def _troubles(records: Sequence[Record], steps: Sequence[StepAccount]) -> Iterab
             yield f"{name} was begun, and how it ended was not written down"
         elif step.state not in {StepState.DONE.value, StepState.RUNNING.value}:
             yield f"{name} {_OUTCOMES.get(step.state, step.state)}{why}"
+        if step.step == StepKind.OUTLET_CYCLE.value and step.state not in _WELL | {StepState.RUNNING.value}:
+            yield NOT_CYCLED
     restarts = len(list(_starts(records, anew=False)))
     if restarts:
         yield f"upsd was started again {restarts if restarts > 1 else 'once'}{' times' if restarts > 1 else ''}"

@@ -109,6 +109,11 @@ class UpsDriver:
         """Which protocol the UPS speaks, once that is known."""
         return self._spoken and self._spoken.dialect.name
 
+    @property
+    def line(self) -> tuple[str, int] | None:
+        """Where our UPS is, or was last, and the speed of its line."""
+        return (self._place.path, self._spoken.baud) if self._place and self._spoken else None
+
     async def readings(self) -> AsyncGenerator[Reading, None]:
         """Readings for ever; in trouble the stream is just silent."""
         loop = asyncio.get_running_loop()

@@ -97,8 +97,9 @@ REPLACE_SETTINGS = Question(
 )
 INSTALL_SYSTEM_FILES = Question(
     ("install_system_files",),
-    "Install what belongs to the system: the user upsd, the udev and polkit rules and the units?",
-    "No package has done it. Without them upsd may neither read the UPS nor power this machine off.",
+    "Install what belongs to the system: the user upsd, the udev and polkit rules, the units and the hook?",
+    "No package has done it. Without them upsd may neither read the UPS nor power this machine off; the hook sees at"
+    " the end of a power-off that the UPS counts down.",
     _agreement,
 )
 

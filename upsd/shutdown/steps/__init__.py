@@ -46,6 +46,7 @@ class Rack:
     `scaled` are the workloads that are scaled to zero before a drain, and back after it.
     `going_off` is what is known of machines that were asked to power off, `nas_users` what the drains leave on the NAS,
     `mounts` where the NAS is mounted besides.
+    `off_delay_s` is the outlets' delay in place of `outlet_off_delay_s`, if that follows what this machine needs.
     `load` is what the UPS says that it delivers, `watts` what each machine draws.
     """
 
@@ -68,6 +69,7 @@ class Rack:
     mounts: MountMemory = field(default_factory=MountMemory)
     load: Callable[[], OutputLoad | None] = lambda: None
     watts: Mapping[str, float] = field(default_factory=dict)
+    off_delay_s: Callable[[], int] | None = None
 
     def recall(self, unfinished: Unfinished, boot_id: str) -> None:
         """Know what an earlier run of the daemon knew; of machines and pods only what it has seen in this boot."""
@@ -91,7 +93,9 @@ def performers(rack: Rack) -> dict[StepKind, Performer]:
         StepKind.POWEROFF: Poweroff(rack.machines, rack.going_off, evidence, rack.emit),
         StepKind.CONFIRM_OFF: ConfirmOff(rack.machines, rack.going_off, evidence),
         StepKind.LAST_LOOK: LastLook(rack.machines, rack.going_off),
-        StepKind.OUTLET_CYCLE: OutletCycle(rack.outlets, rack.outlet_off_delay_s, rack.outlet_restore_delay_min),
+        StepKind.OUTLET_CYCLE: OutletCycle(
+            rack.outlets, rack.off_delay_s or (lambda: rack.outlet_off_delay_s), rack.outlet_restore_delay_min
+        ),
         StepKind.HOST_POWEROFF: HostPoweroff(rack.local_host),
         StepKind.WAIT_BATTERY: WaitBattery(rack.battery, rack.emit),
         StepKind.WAIT_HOST: WaitHost(rack.machines, rack.going_off.asked),

@@ -10,6 +10,8 @@ from upsd.shutdown.engine import Outcome
 from upsd.shutdown.steps.persist import persist
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from upsd.domain.plan import Step
     from upsd.domain.rack import Outlets
     from upsd.shutdown.engine import StepContext
@@ -17,17 +19,18 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class OutletCycle:
-    """Schedules the cycle; the delay must be longer than the master takes to power off."""
+    """Schedules the cycle; the delay, which may grow with what is learned, is longer than the master takes to halt."""
 
     outlets: Outlets
-    off_delay_s: int
+    off_delay_s: Callable[[], int]
     restore_delay_min: int
 
     async def __call__(self, step: Step, context: StepContext) -> Outcome:  # noqa: ARG002
         """Do the step."""
-        cycle = partial(self.outlets.cycle, self.off_delay_s, self.restore_delay_min)
+        off_delay_s = self.off_delay_s()
+        cycle = partial(self.outlets.cycle, off_delay_s, self.restore_delay_min)
         confirmed = await persist(context, cycle, pause_s=1.0)
-        detail = f"outlets off in {self.off_delay_s} s, on again {self.restore_delay_min} min later"
+        detail = f"outlets off in {off_delay_s} s, on again {self.restore_delay_min} min later"
         return Outcome(detail=detail if confirmed else f"{detail}; the UPS took it and does not show it")
 
 
