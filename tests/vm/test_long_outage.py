@@ -24,9 +24,12 @@ async def test_a_long_outage_takes_the_rack_down_in_order_and_brings_all_of_it_b
     await story.hears("shutdown_started", reason="on-battery")
     is_unharmed(await story.outlets_cut())
     story.went_off_in_order()
+    assert "upsd: the UPS counts down; the outlets go off in about " in rack.machines[MASTER].console.read_text()
     rack.restore_mains()
     report = await story.comes_back()
     assert report["ending"] == "recovered"
     assert not report["troubles"]
     done = {step["step"] for step in report["steps"] if step["state"] == "done"}
     assert {"flush nas", "outlet-cycle"} <= done, done
+    said = await rack.on(MASTER, "journalctl -b -u upsd --grep own_poweroff --output=cat")
+    assert "own_poweroff_measured" in said, said
