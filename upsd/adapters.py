@@ -164,6 +164,7 @@ def rack(
         load=load,
         off_delay_s=off_delay_s,
         watts={found.name: found.watts for found in settings.machines},
+        servers=frozenset(worker.name for worker in settings.workers if worker.role == "server"),
     )
 
 

@@ -102,6 +102,7 @@ class Daemon:
             datastore=self.rack.datastore,
             battery=lambda: self.level,
             drain=DrainRules(nas=NAS_ADDRESS),
+            servers=frozenset(self.rack.hosts).intersection(self.rack.cluster.members),
         )
         if unfinished:
             parts.recall(unfinished, BOOT_ID)

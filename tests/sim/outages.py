@@ -120,6 +120,7 @@ class Outage:
             cluster=machines.cluster,
             storage=machines.storage,
             datastore=machines.datastore,
+            servers=frozenset(server.name for server in shape.servers),
         )
         if self.unfinished:
             parts.recall(self.unfinished, self.boot_id)

@@ -47,7 +47,7 @@ class Rack:
     `going_off` is what is known of machines that were asked to power off, `nas_users` what the drains leave on the NAS,
     `mounts` where the NAS is mounted besides.
     `off_delay_s` is the outlets' delay in place of `outlet_off_delay_s`, if that follows what this machine needs.
-    `load` is what the UPS says that it delivers, `watts` what each machine draws.
+    `load` is what the UPS says that it delivers, `watts` what each machine draws; `servers` are k3s servers.
     """
 
     emit: Callable[[Event], None]
@@ -69,6 +69,7 @@ class Rack:
     mounts: MountMemory = field(default_factory=MountMemory)
     load: Callable[[], OutputLoad | None] = lambda: None
     watts: Mapping[str, float] = field(default_factory=dict)
+    servers: frozenset[str] = frozenset()
     off_delay_s: Callable[[], int] | None = None
 
     def recall(self, unfinished: Unfinished, boot_id: str) -> None:
@@ -142,4 +143,4 @@ def rehearsers(rack: Rack) -> dict[StepKind, Performer]:
 
 
 def _evidence(rack: Rack) -> OffEvidence:
-    return OffEvidence(rack.going_off, rack.cluster, rack.load, rack.watts)
+    return OffEvidence(rack.going_off, rack.cluster, rack.load, rack.watts, rack.servers)

@@ -48,6 +48,7 @@ class ConfirmOff:
         context.say("still up")
         await asyncio.gather(asyncio.sleep(_POLL_S), self.evidence.look(_POLL_S))
         while True:
+            looked_at = loop.time()
             row = row.then(await _call(machine, context), loop.time())
             heard_of = heard_of or row.answer in {PortAnswer.ACCEPTS, PortAnswer.REFUSES}
             if row.answer is PortAnswer.SILENT:
@@ -74,7 +75,8 @@ class ConfirmOff:
                     context.say("still up; asked again")
                 except RackError as error:
                     context.say(f"still up; {error}")
-            await asyncio.sleep(_POLL_S)
+            # A call that nobody answers has taken its time already.
+            await asyncio.sleep(max(0.0, looked_at + _POLL_S - loop.time()))
 
     def _found(self, row: PortRow, step: Step, context: StepContext) -> Confirmed | None:
         now = asyncio.get_running_loop().time()

@@ -7,10 +7,11 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from upsd.domain.quorum import spare
 from upsd.domain.rack import RackError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Collection, Mapping
 
     from upsd.domain.power import OutputLoad
     from upsd.domain.rack import Cluster
@@ -40,6 +41,7 @@ class OffEvidence:
         cluster: whose nodes are looked at.
         load: what the UPS says that it delivers now.
         watts: what each machine draws, by the settings.
+        servers: those that are k3s servers; when too many of them go off for a quorum, nothing is asked of the cluster.
     """
 
     def __init__(
@@ -48,11 +50,13 @@ class OffEvidence:
         cluster: Cluster | None,
         load: Callable[[], OutputLoad | None],
         watts: Mapping[str, float],
+        servers: Collection[str] = (),
     ) -> None:
         self._going_off = going_off
         self._cluster = cluster
         self._load = load
         self._watts = watts
+        self._servers = servers
         self._before: dict[str, _Before] = {}
         self._were_ready: set[str] = set()
         self._ready: Mapping[str, bool] = {}
@@ -68,7 +72,7 @@ class OffEvidence:
 
     async def look(self, within_s: float) -> None:
         """See how the nodes are, unless that is known well enough; it takes so long (s) where nobody says it."""
-        if self._cluster is None or within_s <= 0:
+        if self._cluster is None or within_s <= 0 or not self._has_quorum:
             return
         loop = asyncio.get_running_loop()
         try:
@@ -81,6 +85,10 @@ class OffEvidence:
         except (RackError, TimeoutError):
             return
         self._were_ready.update(name for name, ready in self._ready.items() if ready)
+
+    @property
+    def _has_quorum(self) -> bool:
+        return len(self._going_off.asked.intersection(self._servers)) <= spare(len(self._servers) + 1)
 
     def node_gone(self, machine: str) -> bool:
         """Whether its node is not Ready any more: one that was not so before says nothing."""
