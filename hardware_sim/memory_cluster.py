@@ -5,13 +5,15 @@ from __future__ import annotations
 import math
 from collections import Counter
 from dataclasses import dataclass, field, replace
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from hardware_sim.memory_faults import Act, Faults, loop_time
 from upsd.domain.rack import EvictionAnswer, Node, Pod, RackError, ServerBusyError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
+    from datetime import datetime
 
     from upsd.domain.rack import Attachment, Workload
 
@@ -38,11 +40,16 @@ class MemoryCluster:
         busy_until: evictions are answered by a server that has too much to do, until this loop time.
         broken: pods about which every call raises.
         dead: nodes that are off, on which no pod ends.
+        stuck: pods that do not end any more once they were told to, not even by force.
+        date: the server's clock, by which the graces of pods end; without it it tells nobody when they do.
         replicas: how many pods each controller (`namespace/name`) keeps, on nodes that take them.
         scaled: how many it kept before it was scaled to zero.
         start_s: how long such a pod takes to be Ready.
         shares: the file server behind each claim (`namespace/name`).
         dry_run: it judges as ever, and changes nothing.
+        members: nodes whose k3s servers hold the datastore together; none if that is the business of one.
+        stopped: those of them whose server does not run; without a majority of the others nothing is answered.
+        unheard: what was asked while that was so.
     """
 
     acts: list[Act]
@@ -54,6 +61,8 @@ class MemoryCluster:
     busy_until: float = -math.inf
     broken: set[str] = field(default_factory=set)
     dead: set[str] = field(default_factory=set)
+    stuck: set[str] = field(default_factory=set)
+    date: Callable[[], datetime] | None = None
     replicas: dict[str, int] = field(default_factory=dict)
     scaled: dict[str, int] = field(default_factory=dict)
     start_s: float = 3.0
@@ -61,6 +70,16 @@ class MemoryCluster:
     attached: list[Attachment] = field(default_factory=list)
     started: int = 0
     dry_run: bool = False
+    members: frozenset[str] = frozenset()
+    stopped: set[str] = field(default_factory=set)
+    unheard: list[str] = field(default_factory=list)
+
+    async def ask(self, operation: str) -> None:
+        """Pass the time that a call takes, and fail it if it must."""
+        await self.faults.meet(operation)
+        if self.members and 2 * len(self.members - self.stopped) <= len(self.members):
+            self.unheard.append(operation)
+            raise RackError("etcdserver: no leader")
 
     def rehearsed(self) -> MemoryCluster:
         """The same nodes and pods, of which nothing is changed."""
@@ -80,11 +99,13 @@ class MemoryCluster:
     def node_off(self, name: str) -> None:
         """Let a node's machine go off: it is not Ready, and its pods stay as they are."""
         self.dead.add(name)
+        self.stopped.add(name)
         self.node_by_name[name] = replace(self.node_by_name[name], ready=False)
 
     def node_on(self, name: str) -> None:
         """Let a node's machine be back: it is Ready, and its pods go on."""
         self.dead.discard(name)
+        self.stopped.discard(name)
         self.node_by_name[name] = replace(self.node_by_name[name], ready=True)
 
     def cordoned(self) -> set[str]:
@@ -93,7 +114,7 @@ class MemoryCluster:
 
     def on(self, node: str | None) -> list[Pod]:
         """The pods on a node now, or on any."""
-        self._reconcile()
+        self.reconcile()
         return [
             entry.pod if math.isinf(entry.ends_at) else replace(entry.pod, terminating=True)
             for entry in self.pod_by_uid.values()
@@ -102,12 +123,12 @@ class MemoryCluster:
 
     async def nodes(self) -> Sequence[Node]:
         """All nodes."""
-        await self.faults.meet("nodes")
+        await self.ask("nodes")
         return list(self.node_by_name.values())
 
     async def cordon(self, node: str, outage: str) -> bool:
         """Make the node unschedulable and mark it; whether it carries our mark now."""
-        await self.faults.meet("cordon")
+        await self.ask("cordon")
         found = self.node_by_name[node]
         if found.unschedulable:
             return MARK in found.annotations
@@ -119,7 +140,7 @@ class MemoryCluster:
 
     async def uncordon(self, node: str) -> bool:
         """Make the node schedulable if it carries our mark."""
-        await self.faults.meet("uncordon")
+        await self.ask("uncordon")
         found = self.node_by_name[node]
         if MARK not in found.annotations or self.dry_run:
             return MARK in found.annotations
@@ -129,12 +150,12 @@ class MemoryCluster:
 
     async def attachments(self) -> Sequence[Attachment]:
         """The volumes that are attached to nodes."""
-        await self.faults.meet("attachments")
+        await self.ask("attachments")
         return tuple(self.attached)
 
     async def pods(self, node: str | None = None) -> Sequence[Pod]:
         """The pods bound to the node, or to any."""
-        await self.faults.meet("pods")
+        await self.ask("pods")
         return self.on(node)
 
     async def evict(self, pod: Pod, grace_s: int | None = None) -> EvictionAnswer:
@@ -156,12 +177,12 @@ class MemoryCluster:
 
     async def workloads(self) -> Mapping[str, int]:
         """How many pods of each controller are Ready."""
-        await self.faults.meet("workloads")
+        await self.ask("workloads")
         return self.ready_pods()
 
     async def scale_to_zero(self, workload: Workload) -> bool:
         """Let its controller keep no pods."""
-        await self.faults.meet("scale_to_zero")
+        await self.ask("scale_to_zero")
         name = workload.full_name
         if name not in self.replicas:
             raise RackError(f"{name}: not found")
@@ -176,7 +197,7 @@ class MemoryCluster:
 
     async def scale_back(self, workload: Workload) -> bool:
         """Let its controller keep as many pods as before."""
-        await self.faults.meet("scale_back")
+        await self.ask("scale_back")
         name = workload.full_name
         if name not in self.scaled or self.dry_run:
             return name in self.scaled
@@ -186,32 +207,33 @@ class MemoryCluster:
 
     async def file_servers(self) -> Mapping[str, str]:
         """The file server behind each claim."""
-        await self.faults.meet("file_servers")
+        await self.ask("file_servers")
         return self.shares
 
     def ready_pods(self) -> Mapping[str, int]:
         """The same, seen without asking the API."""
-        self._reconcile()
+        self.reconcile()
         return Counter(
             pod.controller
             for pod in self.pod_by_uid.values()
             if pod.controller and pod.ready_at <= loop_time() and math.isinf(pod.ends_at) and pod.node not in self.dead
         )
 
-    def _reconcile(self) -> None:
+    def reconcile(self) -> None:
         """Let pods end, and controllers replace those that end, as far as a node takes them."""
         for uid, pod in list(self.pod_by_uid.items()):
-            if pod.ends_at <= loop_time() and pod.node not in self.dead:
+            if pod.ends_at <= loop_time() and pod.node not in self.dead and pod.pod.full_name not in self.stuck:
                 del self.pod_by_uid[uid]
         for controller, wanted in self.replicas.items():
             kept = sum(pod.controller == controller and math.isinf(pod.ends_at) for pod in self.pod_by_uid.values())
-            for _ in range(wanted - kept):
-                self._start_pod(controller)
+            nodes = self._taking() if wanted > kept else []
+            for _ in range(wanted - kept if nodes else 0):
+                self._start_pod(controller, nodes)
 
-    def _start_pod(self, controller: str) -> None:
-        nodes = [node.name for node in self.node_by_name.values() if node.ready and not node.unschedulable]
-        if not nodes:
-            return
+    def _taking(self) -> list[str]:
+        return [node.name for node in self.node_by_name.values() if node.ready and not node.unschedulable]
+
+    def _start_pod(self, controller: str, nodes: Sequence[str]) -> None:
         on = Counter(pod.node for pod in self.pod_by_uid.values())
         node = min(nodes, key=lambda name: on[name])
         self.started += 1
@@ -222,7 +244,7 @@ class MemoryCluster:
         )
 
     async def _meet(self, operation: str, pod: Pod) -> None:
-        await self.faults.meet(operation)
+        await self.ask(operation)
         if pod.full_name in self.broken:
             raise RackError(f"{pod.full_name}: internal error")
 
@@ -231,5 +253,7 @@ class MemoryCluster:
         if entry is None or self.dry_run:
             return entry is not None
         entry.ends_at = min(entry.ends_at, loop_time() + min(entry.stop_s, grace_s))
+        if self.date:
+            entry.pod = replace(entry.pod, ends_by=self.date() + timedelta(seconds=grace_s))
         self.acts.append(Act(loop_time(), f"{how} {pod.full_name} {grace_s}s"))
         return True

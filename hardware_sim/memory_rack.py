@@ -35,6 +35,7 @@ class MemoryHost:
         starts_with_power: whether it boots by itself when its outlet gets power.
         up_at: since when it answers, or until when it boots.
         forced: whether its sshd runs the power-off, whatever is asked for.
+        says: what its command answers.
     """
 
     name: str
@@ -51,6 +52,7 @@ class MemoryHost:
     starts_with_power: bool = True
     up_at: float = -math.inf
     powered: bool = True
+    says: str = ""
 
     @property
     def off(self) -> bool:
@@ -60,15 +62,19 @@ class MemoryHost:
     async def run(self, command: str) -> str:
         """Take the command as one to power off."""
         await self.faults.meet("run")
-        if self.off or loop_time() < self.up_at:
+        if self._port is PortAnswer.REFUSES:
+            raise RackError(f"{self.name}: connection refused")
+        if self._port is PortAnswer.SILENT:
             raise RackError(f"{self.name}: no route to host")
         self.acts.append(Act(loop_time(), f"{command} {self.name}"))
         if self.deaf:
             self.deaf -= 1
         elif math.isinf(self.off_at):
             self.off_at = loop_time() + self.poweroff_s
+            if self.cluster:
+                self.cluster.stopped.add(self.name)
             asyncio.get_running_loop().call_at(self.off_at, self._went_off)
-        return ""
+        return self.says
 
     async def run_unforced(self, command: str) -> str:  # noqa: ARG002
         """Take the command as one that changes nothing."""
@@ -82,6 +88,10 @@ class MemoryHost:
     async def call_port(self) -> PortAnswer:
         """Its sshd ends first; once it is off it is silent."""
         await self.faults.meet("call_port")
+        return self._port
+
+    @property
+    def _port(self) -> PortAnswer:
         if self.off or loop_time() < self.up_at:
             return PortAnswer.SILENT
         ends_at = self.off_at - self.poweroff_s + self.sshd_s
@@ -130,6 +140,8 @@ class MemoryStorage:
     mounted: bool = True
     flushed: bool = False
     figures: Flushed = field(default_factory=lambda: Flushed(WrittenOut(421888, 102, 6.2)))
+    others: set[str] = field(default_factory=set)
+    """Where it is mounted besides."""
 
     async def flush(self, within_s: float) -> Flushed:  # noqa: ARG002
         """Write everything out."""
@@ -141,16 +153,27 @@ class MemoryStorage:
     async def unmount(self) -> WrittenOut:
         """Unmount it."""
         await self.faults.meet("unmount")
-        self.mounted = False
+        self.mounted, self.others = False, set()
         self.acts.append(Act(loop_time(), "unmount"))
         return WrittenOut(2048, 0, 0.1)
 
     async def detach(self) -> tuple[str, ...]:
         """Take it off, whoever hangs on it."""
         await self.faults.meet("detach")
-        self.mounted = False
+        detached = ("/mnt/nas", *sorted(self.others))
+        self.mounted, self.others = False, set()
         self.acts.append(Act(loop_time(), "detach"))
-        return ("/mnt/nas",)
+        return detached
+
+    async def also_mounted(self) -> tuple[str, ...]:
+        """Where it is mounted besides."""
+        return tuple(self.others)
+
+    async def mount_also(self, place: str) -> None:
+        """Mount it there."""
+        await self.faults.meet("mount_also")
+        self.others.add(place)
+        self.acts.append(Act(loop_time(), f"mount {place}"))
 
     async def is_mounted(self) -> bool:
         """Whether it is mounted."""
@@ -175,16 +198,18 @@ class MemoryStorage:
 
 @dataclass(slots=True)
 class MemoryDatastore:
-    """A k3s server whose datastore can be copied, to a NAS that is mounted."""
+    """The master's k3s server, whose datastore can be copied, to a NAS that is mounted."""
 
     acts: list[Act]
     storage: MemoryStorage
+    cluster: MemoryCluster
     faults: Faults = field(default_factory=Faults)
     running: bool = True
 
     async def snapshot(self, outage: str) -> str:
         """Copy it."""
         await self.faults.meet("snapshot")
+        await self.cluster.ask("snapshot")
         if not self.storage.mounted:
             raise RackError("there is no directory for it")
         self.acts.append(Act(loop_time(), "snapshot"))
@@ -204,6 +229,7 @@ class MemoryDatastore:
         """Stop the server."""
         await self.faults.meet("stop")
         self.running = False
+        self.cluster.stopped.add(MASTER)
         self.acts.append(Act(loop_time(), "stop k3s"))
 
     async def start(self) -> None:
@@ -211,6 +237,7 @@ class MemoryDatastore:
         await self.faults.meet("start")
         if not self.running:
             self.running = True
+            self.cluster.stopped.discard(MASTER)
             self.acts.append(Act(loop_time(), "start k3s"))
 
     async def check_stop(self) -> None:
@@ -277,14 +304,20 @@ class MemoryRack:
 
 
 def memory_rack(
-    workers: Iterable[str] = ("pi4-a", "pi4-b"), *, pods: int = 2, controller: str | None = None
+    workers: Iterable[str] = ("pi4-a", "pi4-b"),
+    *,
+    servers: Iterable[str] = (),
+    pods: int = 2,
+    controller: str | None = None,
 ) -> MemoryRack:
     """A master and workers, each a node with so many ordinary pods and one of a DaemonSet, and a NAS.
 
-    The ordinary pods belong to `controller` (`namespace/name`), if there is one.
+    The ordinary pods belong to `controller` (`namespace/name`), if there is one. `servers` are the workers that hold
+    the datastore together with the master.
     """
     acts: list[Act] = []
-    cluster = MemoryCluster(acts)
+    members = frozenset(servers)
+    cluster = MemoryCluster(acts, members=members | {MASTER} if members else members)
     hosts = {name: MemoryHost(name, acts, cluster=cluster) for name in workers}
     for node in (*hosts, MASTER):
         cluster.add_node(node)
@@ -292,5 +325,5 @@ def memory_rack(
             cluster.add_pod(node, Pod("web", f"{node}-{number}", uid=f"{node}-{number}"), controller=controller)
         cluster.add_pod(node, Pod("kube-system", f"proxy-{node}", uid=f"proxy-{node}", daemonset=True))
     storage = MemoryStorage(acts)
-    datastore = MemoryDatastore(acts, storage)
+    datastore = MemoryDatastore(acts, storage, cluster)
     return MemoryRack(acts, cluster, hosts, storage, MemoryOutlets(acts), MemoryLocalHost(acts), datastore)

@@ -33,11 +33,12 @@ class MemoryWorld:
         self,
         *,
         workers: Iterable[str] = ("pi4-a", "pi4-b"),
+        servers: Iterable[str] = (),
         worker_w: float = 7.0,
         master_w: float = 25.0,
         battery: BatterySpec | None = None,
     ) -> None:
-        self.rack: MemoryRack = memory_rack(workers, controller=WORKLOAD)
+        self.rack: MemoryRack = memory_rack(workers, servers=servers, controller=WORKLOAD)
         self._worker_w = worker_w
         self._master_w = master_w
         self.device = UpsDevice(load_w=self.load_w, battery=battery or BatterySpec())
@@ -103,6 +104,8 @@ class MemoryWorld:
 
     def _start_anew(self) -> None:
         self.on_when_cut = self.master_off_at = None
+        self.rack.datastore.running = True
+        self.rack.cluster.stopped.discard(MASTER)
         for host in self.rack.hosts.values():
             host.outlet(on=True)
 

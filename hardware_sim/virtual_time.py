@@ -22,8 +22,19 @@ class _JumpingSelector(selectors.DefaultSelector):
         super().__init__()
         self.now = 0.0
         self.jobs = 0
+        self._inputs = 0
         self._waiting = threading.Lock()
         self._waits_until: float | None = None
+
+    def register(self, fileobj: Any, events: int, data: Any = None) -> selectors.SelectorKey:
+        key = super().register(fileobj, events, data)
+        self._inputs += 1
+        return key
+
+    def unregister(self, fileobj: Any) -> selectors.SelectorKey:
+        key = super().unregister(fileobj)
+        self._inputs -= 1
+        return key
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
         # A job in a thread takes real time, and so does waiting for input when there is no deadline to jump to.
@@ -36,8 +47,7 @@ class _JumpingSelector(selectors.DefaultSelector):
                 with self._waiting:
                     self._waits_until = None
         # Without a job, nobody writes to the pipe by which threads wake the loop, and there is no other input.
-        only_pipe = len(self.get_map()) <= 1
-        ready: list[tuple[selectors.SelectorKey, int]] = [] if only_pipe else super().select(0)
+        ready: list[tuple[selectors.SelectorKey, int]] = super().select(0) if self._inputs > 1 else []
         if not ready:
             self.now += max(0.0, timeout)
         return ready

@@ -30,7 +30,7 @@ from upsd.ups.usb_port import UsbPort, UsbTransport, load_backend
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from upsd.domain.power import Event
+    from upsd.domain.power import Event, OutputLoad
     from upsd.domain.rack import Cluster, Outlets
     from upsd.settings import KubernetesSettings, NasSettings, Settings, UpsSettings, WorkerSettings
     from upsd.settings_datastore import DatastoreSettings
@@ -121,6 +121,7 @@ def rack(
     cluster: Cluster | None,
     hosts: Mapping[str, SshHost],
     battery: Callable[[], BatteryLevel],
+    load: Callable[[], OutputLoad | None],
 ) -> Rack:
     """Everything that the steps act on."""
 
@@ -145,6 +146,8 @@ def rack(
         datastore=_datastore(settings.datastore) if settings.datastore else None,
         storage=_storage(nas, hosts.get(nas.name)) if nas else None,
         battery=battery,
+        load=load,
+        watts={found.name: found.watts for found in settings.machines},
     )
 
 

@@ -121,6 +121,7 @@ class Daemon:
             cluster=self._cluster,
             hosts=hosts,
             battery=lambda: self._supervisor.battery_level(self._loop.time()),
+            load=lambda: self._supervisor.output_load(),  # noqa: PLW0108  # it is made later
         )
         self._readiness = ReadinessKeeper(
             settings.state_directory,
@@ -151,7 +152,7 @@ class Daemon:
             boot_id=boot_id,
             linger_s=settings.ups.outlet_off_delay + _LINGER_S,
             learner=self._learner,
-            closed=rack.workloads.forget,
+            closed=rack.forget,
             name_outage=lambda: f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{uuid.uuid4().hex[:4]}",
             figures=lambda: self._supervisor.figures(self._loop.time()),
             settled=self._filing.begin,
@@ -160,9 +161,7 @@ class Daemon:
         self._conductor.recorder.problem = self._journal.why_not() or found.trouble
         self._unfinished = replay(lines)
         if self._unfinished:
-            rack.workloads.before = self._unfinished.workloads
-            if self._unfinished.boot_id == boot_id:
-                rack.going_off.recall(self._unfinished)
+            rack.recall(self._unfinished, boot_id)
         self._battery_keeper = BatteryKeeper(settings.state_directory, self._surfaces.emit)
         self._battery = BatteryWatch(
             self._battery_keeper.load(),
@@ -365,6 +364,9 @@ class Daemon:
             supervisor.runtime(self._loop.time()) if supervisor.view.reading else None,
             reserve_s=settings.battery.reserve,
             margin_s=settings.shutdown.margin,
+            recovery=self._conductor.recovery,
+            shedding=shapes.supervisor_rules(settings).shedding,
+            wakes=[worker.name for worker in self._conductor.shape.workers if worker.wakes],
         )
 
 

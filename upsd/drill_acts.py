@@ -30,7 +30,7 @@ def drill_acts(supervisor: Supervisor, conductor: Conductor) -> dict[str, Act]:
 
     async def drill(request: Mapping[str, Json]) -> Json:
         worker = _worker(conductor.shape, request.get("worker"))
-        if reason := _why_not_now(supervisor, conductor):
+        if reason := _why_not_now(supervisor, conductor) or _why_the_quorum_needs(worker, conductor):
             raise ActError(f"no drill now: {reason}")
         plans = (drill_plan(conductor.shape, worker.name), return_plan(conductor.shape, worker.name))
         away, back = map(conductor.by_experience, plans)
@@ -74,6 +74,17 @@ def _why_not_now(supervisor: Supervisor, conductor: Conductor) -> str | None:
     if not view.on_mains or view.testing or (reading and reading.on_battery):
         return "the UPS tests its battery, or does not say for sure that the mains is there; try again in a moment"
     return None
+
+
+def _why_the_quorum_needs(worker: HostShape, conductor: Conductor) -> str | None:
+    shape, down = conductor.shape, conductor.missing - {worker.name}
+    if worker.name not in shape.kept_for_quorum({worker.name}, down):
+        return None
+    away = sorted(server.name for server in shape.servers if server.name in down)
+    servers = f"{len(shape.servers) + 1} k3s servers (with the master)" + (
+        f", with {', '.join(away)} away" if away else ""
+    )
+    return f"without {worker.name} there is no quorum of {servers}, and so no API to bring its pods back"
 
 
 def _what_it_does(shape: RackShape, worker: HostShape, expected_s: float, waits_s: float) -> str:

@@ -15,8 +15,14 @@ if TYPE_CHECKING:
 _LONGEST_LINE = 64 * 1024
 
 
-def write_whole(path: Path, text: str) -> None:
+def write_whole(path: Path, text: str, *, mode: int = 0o600, group: int | None = None) -> None:
     """Put a file in the place of an older one; whoever reads, also after a power cut, finds the old or the new one.
+
+    Args:
+        path: of the file.
+        text: all of it.
+        mode: what may be done with it, whatever the umask.
+        group: whose it is, by number; `None` for that of the process.
 
     Raises:
         OSError: it can't be written; the old one is still there.
@@ -26,11 +32,14 @@ def write_whole(path: Path, text: str) -> None:
         file = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
         try:
             _write(file, text.encode())
+            if group is not None:
+                os.fchown(file, -1, group)
+            os.fchmod(file, mode)
             os.fsync(file)
         finally:
             os.close(file)
         fresh.replace(path)
-    except OSError:
+    except BaseException:
         with contextlib.suppress(OSError):
             fresh.unlink(missing_ok=True)
         raise

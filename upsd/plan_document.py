@@ -16,19 +16,33 @@ from upsd.shutdown.budget import (
     latest_finishes,
 )
 from upsd.shutdown.plan import point_of_no_return
+from upsd.shutdown.shedding import describe as describe_shedding
 from upsd.shutdown.triage import LEFT_OUT_FIRST, left_out
 from upsd.status import evidence_document
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
 
     from upsd.domain.plan import Plan
     from upsd.domain.power import RuntimeEstimate
+    from upsd.shutdown.shedding import ShedGroup
     from upsd.status import Document, Json
 
 
-def plan_document(plan: Plan, runtime: RuntimeEstimate | None, *, reserve_s: float, margin_s: float) -> Document:
-    """The plan, and how it stands to the battery, if that is known."""
+def plan_document(
+    plan: Plan,
+    runtime: RuntimeEstimate | None,
+    *,
+    reserve_s: float,
+    margin_s: float,
+    recovery: Plan,
+    shedding: Collection[ShedGroup] = (),
+    wakes: Collection[str] = (),
+) -> Document:
+    """The plan, and how it stands to the battery, if that is known; with what goes off before it and comes after it.
+
+    `wakes` are the workers that can be woken.
+    """
     end_s = None if runtime is None else runtime.low_s - reserve_s
     return {
         "lines": [*describe(plan)],
@@ -38,6 +52,8 @@ def plan_document(plan: Plan, runtime: RuntimeEstimate | None, *, reserve_s: flo
         "measured": evidence_document(plan.evidence),
         "point_of_no_return": point_of_no_return(plan),
         "battery": None if runtime is None else _battery(plan, runtime, reserve_s, margin_s),
+        "shedding": [*describe_shedding(shedding, wakes, None if runtime is None else runtime.low_s)],
+        "recovery": [*describe(recovery)],
     }
 
 

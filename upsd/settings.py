@@ -14,6 +14,7 @@ from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_va
 from pydantic_core import InitErrorDetails, PydanticCustomError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
+from upsd.domain.quorum import quorum, spare
 from upsd.settings_datastore import DatastoreSettings
 from upsd.settings_kubernetes import KubernetesSettings
 from upsd.settings_problems import EXIT_CONFIG, SettingsError, problems_of
@@ -187,6 +188,7 @@ class WorkerSettings(Section):
     port: Port = 22
     user: Text = "upsd"
     watts: Watts = Field(examples=[7])
+    role: Literal["agent", "server"] = "agent"  # of k3s there
     poweroff_command: Text = "poweroff"  # to config/worker/upsd-worker
     rehearse_command: Text | None = Field(default=None, examples=["check"])  # None: derived
     poweroff_expected: Duration = 20.0
@@ -303,6 +305,11 @@ class Settings(BaseSettings):
     log: LogSettings = LogSettings()
 
     @property
+    def servers(self) -> int:
+        """How many k3s servers there are, the master's included."""
+        return 1 + sum(worker.role == "server" for worker in self.workers)
+
+    @property
     def machines(self) -> tuple[Machine, ...]:
         """Everything that hangs on the UPS."""
         return tuple(machine for name in type(self).model_fields for _, machine in _machines(getattr(self, name)))
@@ -378,6 +385,21 @@ class Settings(BaseSettings):
                 taken[name] = group.name
         if len({group.name for group in groups}) < len(groups):
             raise ValueError("two groups have the same name; give every group its own")
+        return groups
+
+    @field_validator("shedding")
+    @classmethod
+    def _leaves_a_quorum(
+        cls, groups: tuple[SheddingSettings, ...], info: ValidationInfo
+    ) -> tuple[SheddingSettings, ...]:
+        servers = [worker.name for worker in info.data.get("workers", ()) if worker.role == "server"]
+        shed = [name for name in servers if any(name in group.workers for group in groups)]
+        members = len(servers) + 1
+        if len(shed) > spare(members):
+            raise ValueError(
+                f"{', '.join(shed)}: of {members} k3s servers (with the master) {quorum(members)} must stay on, or"
+                f" there is no API; take {len(shed) - spare(members)} of them out of the groups"
+            )
         return groups
 
 

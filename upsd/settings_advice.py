@@ -29,6 +29,7 @@ def advise(settings: Settings, *, file_mode: int | None = None) -> tuple[str, ..
         *_about_starting(settings),
         *_about_power(settings),
         *_about_the_rack(settings),
+        *_about_the_servers(settings),
         *(_about_the_drain(settings.kubernetes) if settings.kubernetes else ()),
         *_about_shedding(settings),
         *(_about_the_broker(settings.mqtt, file_mode) if settings.mqtt else ()),
@@ -79,6 +80,17 @@ def _about_the_rack(settings: Settings) -> Iterator[str]:
             yield f"{worker.name}: poweroff_limit is below poweroff_expected; raise it, to give it time to end"
     if settings.nas and settings.nas.poweroff_command is None:
         yield f"{settings.nas.name}: it loses power while it runs; set its host and poweroff_command"
+
+
+def _about_the_servers(settings: Settings) -> Iterator[str]:
+    servers, datastore = settings.servers, settings.datastore
+    if servers % 2 == 0:
+        yield (
+            f"workers: with {servers} k3s servers (the master included) no more may fail than with {servers - 1}; make"
+            " it an odd number"
+        )
+    if servers > 1 and datastore and datastore.kind == "sqlite":
+        yield 'datastore.kind: several k3s servers do not use SQLite; set kind = "etcd"'
 
 
 def _about_the_drain(kubernetes: KubernetesSettings) -> Iterator[str]:

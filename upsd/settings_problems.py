@@ -10,15 +10,14 @@ import difflib
 import json
 import re
 from pathlib import PurePath
-from typing import TYPE_CHECKING, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
-from pydantic import BaseModel
+from pydantic import BaseModel, TypeAdapter, ValidationError
 from pydantic_core import PydanticUndefined
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from pydantic import ValidationError
     from pydantic.fields import FieldInfo
     from pydantic_core import ErrorDetails
 
@@ -29,6 +28,7 @@ Key = tuple[str | int, ...]
 
 _NEEDED = {
     "bool": "true or false",
+    "date": "a date",
     "dict": "a table",
     "float": "a number",
     "int": "a whole number",
@@ -62,6 +62,19 @@ def problems_of(error: ValidationError, model: type[BaseModel]) -> Iterator[tupl
         # A default that follows from another key is not called while that key is wrong; that key has its own line.
         if details["type"] != "default_factory_not_called":
             yield details["loc"], _sentence(details, model)
+
+
+def read_value(model: type[BaseModel], name: str, value: object) -> Any:
+    """What the field of the model makes of a value that stands alone.
+
+    Raises:
+        ValueError: It makes nothing of it; the text says why and what would be right.
+    """
+    try:
+        return TypeAdapter(model.model_fields[name].rebuild_annotation()).validate_python(value)
+    except ValidationError as error:
+        details = error.errors(include_url=False)[0]
+        raise ValueError(_sentence({**details, "loc": (name,)}, model)) from None
 
 
 def dotted(key: Key) -> str:

@@ -36,7 +36,13 @@ def rack_shape(settings: Settings) -> RackShape:
     return RackShape(
         master=HostShape(master.name, master.poweroff_expected, _MASTER_ASKED_TIMES * master.poweroff_expected),
         workers=tuple(
-            HostShape(worker.name, worker.poweroff_expected, worker.poweroff_limit, wakes=worker.mac is not None)
+            HostShape(
+                worker.name,
+                worker.poweroff_expected,
+                worker.poweroff_limit,
+                wakes=worker.mac is not None,
+                server=worker.role == "server",
+            )
             for worker in settings.workers
         ),
         cluster=_cluster_shape(settings.kubernetes) if settings.kubernetes else None,

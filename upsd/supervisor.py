@@ -10,7 +10,7 @@ import math
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, NamedTuple
 
-from upsd.domain.power import Event, RuntimeEstimate, Severity
+from upsd.domain.power import Event, OutputLoad, RuntimeEstimate, Severity
 from upsd.power import PowerView, mains_lost, observe, tick
 from upsd.shutdown import shedding
 from upsd.shutdown.budget import critical_path_s
@@ -302,11 +302,13 @@ class Supervisor:
             self._shed_what_is_due(supply)
 
     def _shed_what_is_due(self, supply: Supply) -> None:
-        gone = self._conductor.shedding
-        self._shedding = shedding.evaluate(self._rules.shedding, supply, self._shedding, gone)
+        gone, groups = self._conductor.shedding, self._rules.shedding
+        wanted = {worker for group in groups for worker in group.workers}
+        kept = self._conductor.shape.kept_for_quorum(wanted, gone | self._conductor.missing)
+        self._shedding = shedding.evaluate(groups, supply, self._shedding, gone | kept)
         if due := self._shedding.due:
-            workers = [worker for group in due for worker in group.workers]
-            self._conductor.shed(workers, ", ".join(group.name for group in due))
+            workers = {worker for group in due for worker in group.workers}
+            self._conductor.shed(workers - kept, ", ".join(group.name for group in due))
 
     def _start(self, reason: str) -> None:
         unfinished, self._unfinished = self._unfinished, None
@@ -376,8 +378,17 @@ class Supervisor:
         off = self._conductor.confirmed_off
         return self._told_watts() or sum(watts for machine, watts in self._rules.watts.items() if machine not in off)
 
+    def output_load(self) -> OutputLoad | None:
+        """What the UPS says that it delivers, if it says so and is heard."""
+        return None if self.view.silent else self._last_load()
+
     def _told_watts(self) -> float:
+        load = self._last_load()
+        return load.watts if load else 0.0
+
+    def _last_load(self) -> OutputLoad | None:
         reading, identity = self.view.reading, self.identity
-        if not reading or not reading.load_percent or not identity or not identity.real_power_w:
-            return 0.0
-        return reading.load_percent / 100 * identity.real_power_w
+        if not reading or reading.load_percent is None or not identity or not identity.real_power_w:
+            return None
+        step_w = identity.real_power_w / 100
+        return OutputLoad(reading.at, reading.load_percent * step_w, step_w)

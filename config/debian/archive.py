@@ -24,7 +24,7 @@ def build(root: Path, directory: Path) -> Path:
     (control / "control").write_text(text.format(version=VERSION, maintainer=MAINTAINER, size_kib=size_kib))
     (control / "conffiles").write_text("".join(f"/{path.relative_to(root)}\n" for path in files if "etc" in path.parts))
     (control / "md5sums").write_text("".join(_sum(path, root) for path in files))
-    for name in _SCRIPTS:
+    for name in (*_SCRIPTS, "triggers"):
         shutil.copy(_HERE / name, control)
     _same_rights_for_all(root)
     goal = directory / f"upsd_{VERSION}_amd64.deb"

@@ -1,8 +1,8 @@
 """The simulated cluster behind the Kubernetes API: HTTP routes, TLS, the bearer token, and faults.
 
 Served as far as kubectl and the daemon use it: discovery, lists with selectors and pages, watches, tables, PATCH,
-evictions and deletions of pods. Not served: creation of objects, lists as they were at an older resource version,
-protobuf, and OpenAPI.
+server-side apply, evictions and deletions of pods. Not served: creation of objects in any other way, lists as they were
+at an older resource version, protobuf, and OpenAPI.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from aiohttp import web
 
-from hardware_sim.kubernetes import discovery, eviction, patch, rbac, selectors, status, tables
+from hardware_sim.kubernetes import apply, discovery, eviction, manifest, patch, rbac, selectors, status, tables
 from hardware_sim.kubernetes.faults import Faults, LoggedRequest
 from hardware_sim.kubernetes.identity import ServerIdentity, fresh_identity
 from hardware_sim.kubernetes.watch import Watch
@@ -65,6 +65,8 @@ class SimulatedKubernetes:
         """What whoever carries the token may do; everything, without."""
         self.faults = Faults()
         self.requests: list[LoggedRequest] = []
+        self.connections: set[asyncio.Transport] = set()
+        """Those on which a request came, also once they are closed."""
         self._identity = fresh_identity(host) if tls is True else tls or None
         self._host = host
         self._port = 0
@@ -203,6 +205,8 @@ class SimulatedKubernetes:
         except ValueError:
             body = None
         request[BODY] = body
+        if request.transport:
+            self.connections.add(request.transport)
         logged = LoggedRequest(request.method, request.path, dict(request.query), body)
         self.requests.append(logged)
         self._notify()
@@ -236,17 +240,25 @@ class SimulatedKubernetes:
         shown = request.get_extra_info("peercert")
         if shown and ssl.cert_time_to_seconds(shown["notAfter"]) > datetime.now(tz=UTC).timestamp():
             return
-        if self.token and request.headers.get("Authorization") != f"Bearer {self.token}":
+        if self.token and _token(request) != self.token and not apply.account_of(self.cluster, _token(request)):
             raise status.Refused(401, "Unauthorized")
 
     def _authorize(self, request: web.Request) -> None:
-        found = request.match_info
+        found, rights = request.match_info, self._rights_of(request)
         right = rbac.asked_right(request.method, request.path, found, request.query)
-        if self.rights and right:
-            self.rights.check(right, found.get("namespace", ""), found.get("name", ""))
+        if rights and right:
+            rights.check(right, found.get("namespace", ""), found.get("name", ""))
+
+    def _rights_of(self, request: web.Request) -> Rights | None:
+        """Those of the ServiceAccount whose token it carries, as the cluster's own roles say."""
+        account = apply.account_of(self.cluster, _token(request))
+        if account is None:
+            return self.rights
+        store = self.cluster.store
+        return manifest.granted([*store.items("clusterroles"), *store.items("clusterrolebindings")], *account)
 
     async def _review(self, request: web.Request) -> web.Response:
-        rights = self.rights or rbac.EVERYTHING
+        rights = self._rights_of(request) or rbac.EVERYTHING
         return _json(rights.review(_body(request)), 201)
 
     async def _list(self, request: web.Request) -> web.StreamResponse:
@@ -308,6 +320,9 @@ class SimulatedKubernetes:
 
     async def _patch(self, request: web.Request) -> web.Response:
         plural = _resource(request).plural
+        if request.content_type == apply.APPLY_TYPE:
+            made, is_new = apply.applied(self.cluster, plural, *_full_name(request), _body(request))
+            return _json(made, 201 if is_new else 200)
         result = patch.patched(plural, self._find(request), request.content_type, request[BODY])
         if request.query.get("dryRun") != "All":
             if plural == "nodes":
@@ -339,6 +354,10 @@ def _resource(request: web.Request) -> discovery.Resource:
     if resource is None or resource.root != request.match_info["root"]:
         raise status.Refused(404, "the server could not find the requested resource")
     return resource
+
+
+def _token(request: web.Request) -> str:
+    return request.headers.get("Authorization", "").removeprefix("Bearer ")
 
 
 def _full_name(request: web.Request) -> tuple[str, str]:

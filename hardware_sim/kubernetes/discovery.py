@@ -34,12 +34,18 @@ RESOURCES = {
         Resource("api/v1", "nodes", "Node", "no", namespaced=False),
         Resource("api/v1", "persistentvolumes", "PersistentVolume", "pv", namespaced=False),
         Resource("api/v1", "pods", "Pod", "po"),
+        Resource("api/v1", "secrets", "Secret", ""),
+        Resource("api/v1", "serviceaccounts", "ServiceAccount", "sa"),
         Resource("apis/apps/v1", "daemonsets", "DaemonSet", "ds"),
         Resource("apis/apps/v1", "deployments", "Deployment", "deploy"),
         Resource("apis/apps/v1", "replicasets", "ReplicaSet", "rs"),
         Resource("apis/apps/v1", "statefulsets", "StatefulSet", "sts"),
         Resource("apis/batch/v1", "jobs", "Job", "job"),
         Resource("apis/policy/v1", "poddisruptionbudgets", "PodDisruptionBudget", "pdb"),
+        Resource(
+            "apis/rbac.authorization.k8s.io/v1", "clusterrolebindings", "ClusterRoleBinding", "", namespaced=False
+        ),
+        Resource("apis/rbac.authorization.k8s.io/v1", "clusterroles", "ClusterRole", "", namespaced=False),
         Resource("apis/storage.k8s.io/v1", "volumeattachments", "VolumeAttachment", "", namespaced=False),
     )
 }
@@ -75,7 +81,7 @@ def resources(root: str) -> Object:
             "singularName": resource.kind.lower(),
             "namespaced": resource.namespaced,
             "kind": resource.kind,
-            "shortNames": [resource.short_name],
+            "shortNames": [resource.short_name] * bool(resource.short_name),
             "verbs": ["get", "list", "patch", "watch"] + ["delete"] * (resource.plural == "pods"),
         }
         for resource in RESOURCES.values()

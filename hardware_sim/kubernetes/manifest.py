@@ -1,32 +1,38 @@
-"""Rights as a manifest grants them: its ClusterRoles, through its ClusterRoleBindings."""
+"""Rights as objects grant them: ClusterRoles, through ClusterRoleBindings."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
 from lightkube.codecs import load_all_yaml
-from lightkube.resources.rbac_authorization_v1 import ClusterRole, ClusterRoleBinding
 
 from hardware_sim.kubernetes.rbac import Rights, Rule
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from pathlib import Path
+
+    from hardware_sim.kubernetes.objects import Object
 
 
 def rights_of(manifest: Path, namespace: str, account: str) -> Rights:
-    """What the ServiceAccount may do in the whole cluster."""
-    objects: list[Any] = load_all_yaml(manifest.read_text())  # whose classes mypy takes for impossible
-    roles = {found.metadata.name: found for found in objects if isinstance(found, ClusterRole) and found.metadata}
+    """What the ServiceAccount may do in the whole cluster, once the manifest is applied."""
+    objects: list[Any] = load_all_yaml(manifest.read_text())
+    return granted([found.to_dict() for found in objects], namespace, account)
+
+
+def granted(objects: Iterable[Object], namespace: str, account: str) -> Rights:
+    """What the ServiceAccount may do in the whole cluster, if these are its objects."""
+    known = {(found["kind"], found["metadata"]["name"]): found for found in objects}
+    subject = {"kind": "ServiceAccount", "namespace": namespace, "name": account}
     bound = [
-        roles[binding.roleRef.name]
-        for binding in objects
-        if isinstance(binding, ClusterRoleBinding)
-        for subject in binding.subjects or ()
-        if (subject.kind, subject.namespace, subject.name) == ("ServiceAccount", namespace, account)
+        known["ClusterRole", binding["roleRef"]["name"]]
+        for (kind, _), binding in known.items()
+        if kind == "ClusterRoleBinding" and subject in binding.get("subjects", ())
     ]
     rules = tuple(
-        Rule(frozenset(rule.apiGroups or ()), frozenset(rule.resources or ()), frozenset(rule.verbs))
+        Rule(*(frozenset(rule.get(part, ())) for part in ("apiGroups", "resources", "verbs")))
         for role in bound
-        for rule in role.rules or ()
+        for rule in role.get("rules", ())
     )
     return Rights(f"system:serviceaccount:{namespace}:{account}", rules)

@@ -28,6 +28,8 @@ FLUSH_COMMAND = "sh -c '# upsd flush"
 _HOST = "127.0.0.1"
 _ANSWER_S = 0.2
 """How long after a power-off was asked for sshd is stopped, which lets the answer through."""
+_FILLS_THE_QUEUE = 2
+"""So many connections that nobody accepts make the kernel drop the next ones without a word, as a dead host would."""
 
 
 class SimulatedSshServer:
@@ -36,7 +38,7 @@ class SimulatedSshServer:
     It takes one public key, for any user, and knows a few commands: the power-off, the check of the right to it,
     `true`, and `sync`, or what `commands` has instead; of a command of several lines, the first one counts.
     When its machine leaves the running state the port closes and
-    lines are cut, as sshd is among the first that a shutdown stops.
+    lines are cut, as sshd is among the first that a shutdown stops; once it is off the port is silent.
 
     The faults can be switched at any time: `refuse_key`; `hang`, which accepts connections and never says a word;
     `ignore_poweroff`, which says yes and does nothing. With `forced` the key is tied to the power-off, which runs
@@ -65,6 +67,7 @@ class SimulatedSshServer:
         self._host_key = asyncssh.generate_private_key("ssh-ed25519")
         self._place: socket.socket | None = None
         self._listener: socket.socket | None = None
+        self._silence = contextlib.ExitStack()
         self._visits: set[asyncio.Task[None]] = set()
         machine.on_change(lambda _: self._follow())
 
@@ -93,6 +96,7 @@ class SimulatedSshServer:
     ) -> None:
         """Close everything."""
         tasks = self._close()
+        self._silence.close()
         if tasks:
             await asyncio.wait(tasks)
         if self._place:
@@ -102,12 +106,23 @@ class SimulatedSshServer:
     def _follow(self) -> None:
         if self._place is None:
             return
-        if self.machine.state is not MachineState.RUNNING:
+        self._silence.close()
+        if self.machine.state is MachineState.OFF:
+            self._close()
+            self._be_silent()
+        elif self.machine.state is not MachineState.RUNNING:
             self._close()
         elif self._listener is None:
             self._listener = _bound(self.port)
             self._listener.listen()
             asyncio.get_running_loop().add_reader(self._listener, self._accept, self._listener)
+
+    def _be_silent(self) -> None:
+        full = self._silence.enter_context(_bound(self.port))
+        full.listen(0)
+        for _ in range(_FILLS_THE_QUEUE):
+            with contextlib.suppress(BlockingIOError):
+                self._silence.enter_context(_calling()).connect(full.getsockname())
 
     def _close(self) -> set[asyncio.Task[None]]:
         if self._listener is not None:
@@ -195,11 +210,16 @@ class _Login(asyncssh.SSHServer):
 
 
 def _bound(port: int) -> socket.socket:
-    place = socket.socket()
+    place = _calling()
     place.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    place.settimeout(0)
     place.bind((_HOST, port))
     return place
+
+
+def _calling() -> socket.socket:
+    caller = socket.socket()
+    caller.settimeout(0)
+    return caller
 
 
 async def _nothing() -> None:

@@ -17,13 +17,21 @@ if TYPE_CHECKING:
     from hardware_sim.outages.scenario import Scenario
     from upsd.domain.plan import Plan
 
-_GIVEN_UP = (StepKind.ANNOUNCE, StepKind.CORDON, StepKind.DRAIN, StepKind.LAST_LOOK, StepKind.CONFIRM_OFF)
+_GIVEN_UP = (
+    StepKind.ANNOUNCE,
+    StepKind.SNAPSHOT,
+    StepKind.CORDON,
+    StepKind.DRAIN,
+    StepKind.LAST_LOOK,
+    StepKind.CONFIRM_OFF,
+)
 
 
 def most_saved(scenario: Scenario, left_s: float) -> int:
     """How many machines of the rack can be off, or written out, within the time (s), each step at its minimum."""
     plan = shutdown_plan(rack_shape(scenario))
-    choices = chain.from_iterable(combinations(_GIVEN_UP, size) for size in range(len(_GIVEN_UP) + 1))
+    there = [kind for kind in _GIVEN_UP if any(step.kind is kind for step in plan.steps)]
+    choices = chain.from_iterable(combinations(there, size) for size in range(len(there) + 1))
     return max(_saved(scenario, plan, kinds, left_s) for kinds in choices)
 
 

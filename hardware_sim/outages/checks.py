@@ -11,18 +11,22 @@ from typing import TYPE_CHECKING
 
 from hardware_sim.memory_cluster import MARK
 from hardware_sim.outages.best import most_saved
+from hardware_sim.outages.checks_kept import kept_violations
 from hardware_sim.outages.machine import MachineState
 from hardware_sim.outages.process import DEBOUNCE_S, rack_shape
 from hardware_sim.outages.scenario import MASTER, NAS
+from hardware_sim.outages.world import NODE_GRACE_S
 from hardware_sim.ups.outlets import OffCause
+from upsd.domain.plan import StepKind
 from upsd.shutdown.budget import critical_path_s
+from upsd.shutdown.off_signs import USUAL_TIMES
 from upsd.shutdown.plan import shutdown_plan
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from hardware_sim.outages.run import Run
-    from hardware_sim.outages.world import Loss
+    from hardware_sim.outages.run import Life, Run
+    from hardware_sim.outages.world import LateWrite, Loss
 
 _TAKES_NOTICE_S = 15.0
 """Within this a cause still counts: polls, the debounce, and a reading on its way."""
@@ -31,17 +35,22 @@ _WRITES_S = 5.0
 """What the journal, and the seconds between two looks at the battery, may cost a plan."""
 _COMMAND_FAULT_S = 2.0
 _FAULTS_LINGER_S = 60.0
+_GIVES_UP_S = 8.0
+"""So long before its deadline a step may give up a machine, or have no time to see that it is off."""
+_BEFORE_THE_NAS = {StepKind.ANNOUNCE, StepKind.CORDON, StepKind.DRAIN}
 
 
 def violations(run: Run) -> list[str]:
     """What went wrong, in words; empty if nothing did."""
     return [
         *_dirty(run),
+        *_written_late(run),
         *_late(run),
         *_worse_than_possible(run),
         *_without_cause(run),
         *_left_behind(run),
         *_foreign_cordons(run),
+        *kept_violations(run),
         *(f"the journal did not say beforehand: {act}" for act in dict.fromkeys(run.unexplained)),
         *(f"defect: {defect}" for defect in run.defects),
     ]
@@ -59,14 +68,57 @@ def _dirty(run: Run) -> Iterator[str]:
         yield f"{loss.machine} was {loss.state.value} when its power went at {loss.at:.0f} s ({loss.why.value})"
 
 
+def _written_late(run: Run) -> Iterator[str]:
+    """Nothing is written to the NAS once it is flushed, if there was the time to wait for it."""
+    for write in run.world.late_writes:
+        name = write.machine
+        waited = f"event step_started {{'step': 'confirm-off {name}'"
+        began = [act.at for act in run.world.acts if act.at < write.at and act.what.startswith(waited)]
+        life = next((life for life in run.lives if began and life.start <= began[-1] <= life.end), None)
+        if life is None or _not_followed(run, write, began[-1]):
+            continue
+        left_s = _could_wait_until(run, life, write, began[-1]) - write.at
+        if left_s > 0:
+            yield f"{name} wrote to the NAS after its flush, at {write.at:.0f} s; it could wait {left_s:.0f} s longer"
+
+
+def _not_followed(run: Run, write: LateWrite, began: float) -> bool:
+    """Whether a machine could not be told to go off, or not be seen going off."""
+    name, spec = write.machine, run.world.machines[write.machine].spec
+    hindered = any(
+        fault.part == name and fault.at < write.at and fault.at + fault.for_s > began - _FAULTS_LINGER_S
+        for fault in run.scenario.faults
+    )
+    died = any(victim == name and at <= write.at for at, victim in run.scenario.deaths)
+    return hindered or died or _came_late(run, name, began, write.at) or bool(spec.deaf) or spec.reboots
+
+
+def _could_wait_until(run: Run, life: Life, write: LateWrite, began: float) -> float:
+    """Until when a machine could be waited for, by the settings, the battery, and what Kubernetes says of its node."""
+    plan, spec = shutdown_plan(rack_shape(run.scenario)), run.world.machines[write.machine].spec
+    workers = {worker.name for worker in run.scenario.workers}
+    before = [step.id for step in plan.steps if step.kind in _BEFORE_THE_NAS or step.target in workers]
+    ends = [promise.battery_end_at for promise in life.promises.values()]
+    fell_s = max((promise.fell_s for promise in life.promises.values()), default=0.0)
+    latest = min(ends, default=-math.inf) - fell_s - critical_path_s(plan, forced=True, ended=before)
+    stopping = f"{spec.name} {MachineState.STOPPING.value}"
+    stopped = max(act.at for act in run.world.acts if act.what == stopping and act.at <= write.at)
+    node_gone = stopped + max(NODE_GRACE_S, USUAL_TIMES * spec.told_poweroff_s)
+    limit_s = next(step.limit_s for step in plan.steps if step.id == f"confirm-off {spec.name}")
+    return min(min(began + limit_s, latest) - _GIVES_UP_S, node_gone)
+
+
 def _deaf(run: Run, loss: Loss) -> bool:
-    """Whether it could not be powered off, or not have anything written."""
+    """Whether it could not be powered off, or not have anything written; a mount that hangs here is no excuse."""
     scenario, name = run.scenario, loss.machine
     spec = run.world.machines[name].spec
     parts = {MASTER: {"local_host"}, NAS: {"storage"}}.get(name, {name})
     began = _shutdown_began(run, loss)
     hindered = any(
-        fault.part in parts and fault.operation != "call_port" and fault.at < loss.at and fault.at + fault.for_s > began
+        fault.part in parts
+        and fault.operation not in {"call_port", "unmount", "detach"}
+        and fault.at < loss.at
+        and fault.at + fault.for_s > began
         for fault in scenario.faults
     )
     died = any(victim == name and at <= loss.at for at, victim in scenario.deaths)

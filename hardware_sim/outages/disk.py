@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import stat
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,7 +27,7 @@ class Disk:
     def __init__(self, directory: Path) -> None:
         self.directory = directory
         self.error: int | None = None
-        self._opened: dict[int, Path] = {}
+        self._opened: dict[int, str | Path] = {}
         self._synced: dict[int, bytes] = {}
         """The content of each file, by its inode, as it was last made durable."""
         self._durable: dict[Path, int] = {}
@@ -68,7 +69,7 @@ class Disk:
     def open(self, path: str | Path, flags: int, mode: int = 0o777) -> int:
         """As `os.open`."""
         file = os.open(path, flags, mode)
-        self._opened[file] = Path(path)
+        self._opened[file] = path
         return file
 
     def write(self, file: int, data: bytes) -> int:
@@ -84,9 +85,11 @@ class Disk:
 
     def fsync(self, file: int) -> None:
         """Make a file's content durable, or a directory's names. The real disk is not asked, which would take time."""
-        path = self._opened[file]
-        if not path.is_dir():
-            self._synced[os.fstat(file).st_ino] = path.read_bytes()
+        status, name = os.fstat(file), self._opened[file]
+        if not stat.S_ISDIR(status.st_mode):
+            with open(name, "rb", buffering=0) as opened:  # noqa: PTH123 - a Path would take longer than the rest of it
+                self._synced[status.st_ino] = opened.readall()
             return
+        path = Path(name)
         elsewhere = {entry: inode for entry, inode in self._durable.items() if entry.parent != path}
         self._durable = elsewhere | {entry: entry.stat().st_ino for entry in path.iterdir() if entry.is_file()}

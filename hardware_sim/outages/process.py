@@ -9,6 +9,7 @@ import asyncio
 import functools
 import inspect
 from dataclasses import dataclass, replace
+from datetime import datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +18,7 @@ from hardware_sim.outages.scenario import NAS
 from upsd.power import PowerRules
 from upsd.shutdown.conductor import Conductor
 from upsd.shutdown.journal import FileJournal
-from upsd.shutdown.plan import ClusterShape, HostShape, RackShape, RecoveryShape, StorageShape
+from upsd.shutdown.plan import ClusterShape, DatastoreShape, HostShape, RackShape, RecoveryShape, StorageShape
 from upsd.shutdown.records import replay, replay_lost_at
 from upsd.shutdown.steps import DrainRules, Rack, RemoteMachine, performers
 from upsd.shutdown.trigger import TriggerRules
@@ -108,11 +109,10 @@ class Process:
         self._buried = asyncio.Event()
         lines = self._journal.take_up().contents.lines
         unfinished = replay(lines)
+        self._date = lambda: datetime.fromisoformat(wall_clock())
         rack = self._rack()
         if unfinished:
-            rack.workloads.before = unfinished.workloads
-            if unfinished.boot_id == boot_id:
-                rack.going_off.recall(unfinished)
+            rack.recall(unfinished, boot_id)
         self.conductor = Conductor(
             rack_shape(scenario),
             performers(rack),
@@ -124,7 +124,7 @@ class Process:
             reserve_s=scenario.reserve_s,
             boot_id=boot_id,
             linger_s=OFF_DELAY_S + 60.0,
-            closed=rack.workloads.forget,
+            closed=rack.forget,
             name_outage=lambda: f"outage-{self._loop.time():.0f}",
         )
         self.supervisor = Supervisor(
@@ -223,12 +223,15 @@ class Process:
             cluster=Tether(self, world.cluster),
             drain=DrainRules(DELETE_GRACE_S),
             storage=Tether(self, world.storage),
+            datastore=Tether(self, world.datastore) if world.datastore else None,
+            date=self._date,
             battery=lambda: self.supervisor.battery_level(self._loop.time()),
         )
 
 
 def rack_shape(scenario: Scenario) -> RackShape:
     """What the settings say of the rack."""
+    kept = scenario.kept.datastore
     return RackShape(
         master=_host(scenario.master, 3.0),
         workers=tuple(_host(worker, 3.0) for worker in scenario.workers),
@@ -236,6 +239,7 @@ def rack_shape(scenario: Scenario) -> RackShape:
         storage=StorageShape(NAS, 5.0, 30.0, _host(scenario.nas, 3.0) if scenario.nas_goes_off else None),
         outlet_off_delay_s=OFF_DELAY_S,
         recovery=RecoveryShape(battery_limit_s=scenario.battery_limit_s),
+        datastore=DatastoreShape(kept.told_s, kept.limit_s, kept.stops) if kept else None,
     )
 
 

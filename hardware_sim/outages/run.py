@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from structlog.typing import EventDict
 
     from hardware_sim.outages.scenario import Crash, Scenario
+    from upsd.domain.rack import Pod
 
 _LOOK_S = 60.0
 _QUIET_LOOKS = 2
@@ -58,6 +59,7 @@ class Run:
         lives: the runs of the daemon.
         quiet: whether in the end everything was as it should be.
         pods_after: how many pods of each controller were Ready in the end.
+        ending: the pods that had been told to go, and were still there in the end.
         phase: of the daemon in the end; `None` if none ran.
     """
 
@@ -72,11 +74,13 @@ class Run:
     quiet: bool = False
     phase: str | None = None
     pods_after: Mapping[str, int] = field(default_factory=dict)
+    ending: tuple[Pod, ...] = ()
 
     def __post_init__(self) -> None:
         """Put the world together."""
         self._loop = asyncio.get_running_loop()
         self.world = World(self.scenario)
+        self.world.cluster.date = lambda: self.date_at(self._loop.time())
         self.disk = Disk(self.directory)
         self.world.on_machine.append(self._machine_did)
         self.world.before_act = self._explain
@@ -94,6 +98,7 @@ class Run:
             await self._until_quiet()
             self.ended_at, self.quiet = self._loop.time(), self.settled
             self.pods_after = self.world.cluster.ready_pods()
+            self.ending = tuple(pod for pod in self.world.cluster.on(None) if pod.ends_by is not None)
             self.phase = self.process.conductor.phase.value if self.process else None
             if self._life:
                 self._life.cancel()
@@ -125,7 +130,7 @@ class Run:
     def _script(self) -> list[tuple[float, Any]]:
         scenario, world = self.scenario, self.world
         script: list[tuple[float, Any]] = [(s.at, lambda s=s: self._set_input(s.volts)) for s in scenario.supply]
-        for fault in scenario.faults:
+        for fault in (*scenario.faults, *scenario.kept.faults):
             switch = getattr(world.faults_of(fault.part), fault.kind)
             more = (8.0,) if fault.kind == "slow" else ()
             script.append(
@@ -203,6 +208,8 @@ class Run:
 
     def _machine_did(self, machine: Machine, what: str) -> None:
         world = self.world
+        if what == MachineState.BOOTING.value and machine is world.nas:
+            world.storage.closed = False
         if what == MachineState.ON.value and machine is world.nas:
             world.storage.flushed = True  # it remembers nothing that is not on its disks
         if what == MachineState.ON.value and machine in {world.master, world.nas} and world.storage.mount_due:
@@ -211,6 +218,8 @@ class Run:
             return
         if what == MachineState.ON.value:
             self.boots += 1
+            if world.datastore:
+                world.datastore.booted()
             self._start_daemon(_SERVICE_STARTS_S)
         elif what in {MachineState.STOPPING.value, "cut"}:
             if what == "cut":
@@ -233,10 +242,13 @@ class Run:
         if not any(f'"step": "{name}", "state": "running"' in text for name in names):
             self.unexplained.append(f"{kind} {target}")
 
+    def date_at(self, moment: float) -> datetime:
+        """What the clocks showed then, all the same."""
+        steps = sum(by_s for at, by_s in self.scenario.clock_steps if at <= moment)
+        return _EPOCH + timedelta(seconds=moment + steps)
+
     def _date(self) -> str:
-        now = self._loop.time()
-        steps = sum(by_s for at, by_s in self.scenario.clock_steps if at <= now)
-        return (_EPOCH + timedelta(seconds=now + steps)).isoformat()
+        return self.date_at(self._loop.time()).isoformat()
 
     def _go(self, work: Coroutine[Any, Any, None]) -> None:
         self._tasks.add(asyncio.create_task(work))

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import random
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
+from hardware_sim.outages.fault import Fault
+from hardware_sim.outages.kept import Kept, draw_kept
 from hardware_sim.ups.battery import Battery, BatterySpec, Inverter
+
+if TYPE_CHECKING:
+    from hardware_sim.outages.fault import Kind
 
 MASTER = "k3s-master"
 NAS = "nas"
@@ -39,17 +44,6 @@ class MachineSpec:
     told_poweroff_s: float
     deaf: int = 0
     reboots: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Fault:
-    """From a time on, for so long (s), one operation of a part of the rack fails, hangs or is slow."""
-
-    at: float
-    part: str
-    operation: str
-    kind: Literal["fail", "hang", "slow"]
-    for_s: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +106,7 @@ class Scenario:
     clock_steps: tuple[tuple[float, float], ...]
     test_at: float | None
     battery_limit_s: float
+    kept: Kept
 
     @property
     def machines(self) -> tuple[MachineSpec, ...]:
@@ -145,7 +140,12 @@ def draw(seed: int) -> Scenario:
     calm = chance.random() < 0.3
     nodes = [*(worker.name for worker in workers), MASTER]
     pods = chance.randint(0, 3)
-    return Scenario(
+    kept = draw_kept(
+        seed,
+        [change.at for change in supply if change.volts == 0.0],
+        [f"web/{node}-{number}" for node in nodes for number in range(pods)],
+    )
+    scenario = Scenario(
         seed=seed,
         master=master,
         workers=workers if calm else tuple(_odd(chance, worker) for worker in workers),
@@ -180,7 +180,9 @@ def draw(seed: int) -> Scenario:
         ),
         test_at=chance.choice([None, None, None, 20.0]),
         battery_limit_s=chance.choice([300.0, 900.0, 3600.0]),
+        kept=kept,
     )
+    return replace(scenario, workers=tuple(_slow(chance, worker) for worker in scenario.workers))
 
 
 def _machine(chance: random.Random, name: str, watts: float) -> MachineSpec:
@@ -192,6 +194,14 @@ def _machine(chance: random.Random, name: str, watts: float) -> MachineSpec:
         poweroff_s=poweroff_s,
         told_poweroff_s=max(5.0, poweroff_s * chance.uniform(1.0, 1.6)),
     )
+
+
+def _slow(chance: random.Random, spec: MachineSpec) -> MachineSpec:
+    """Now and then a machine that takes longer to unmount than anybody has told, with its sshd gone from the start."""
+    if chance.random() > 0.15:
+        return spec
+    poweroff_s = chance.uniform(25, 60)
+    return replace(spec, poweroff_s=poweroff_s, told_poweroff_s=poweroff_s / chance.uniform(1.0, 2.9))
 
 
 def _odd(chance: random.Random, spec: MachineSpec) -> MachineSpec:
@@ -234,7 +244,7 @@ def _fault(chance: random.Random, supply: tuple[Supply, ...], workers: tuple[Mac
     part = chance.choice(["cluster", "cluster", "storage", "outlets", "local_host", *(["host"] * 3 if workers else [])])
     operation = chance.choice(_OPERATIONS[part])
     name = chance.choice(workers).name if part == "host" else part
-    kind: Literal["fail", "hang", "slow"] = chance.choice(["fail", "hang", "slow"])
+    kind: Kind = chance.choice(["fail", "hang", "slow"])
     return Fault(_moment(chance, supply), name, operation, kind, chance.choice(_PERIODS_S))
 
 

@@ -13,12 +13,13 @@ from typing import TYPE_CHECKING
 
 from hardware_sim.memory_cluster import MARK, MemoryCluster
 from hardware_sim.memory_faults import Act, Faults
+from hardware_sim.outages.kept import GONE
 from hardware_sim.outages.machine import Machine, MachineState
 from hardware_sim.outages.scenario import MASTER, NAS
+from hardware_sim.outages.storage import Nas, ServerDatastore
 from hardware_sim.ups.device import UpsDevice
 from hardware_sim.ups.outlets import OffCause
-from upsd.domain.rack import Node, Pod, RackError
-from upsd.domain.storage import Flushed, WrittenOut
+from upsd.domain.rack import Attachment, Node, Pod, RackError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
 _STEP_ON_BATTERY_S = 4.0
 _STEP_ON_LINE_S = 30.0
 _READY_AFTER_S = 5.0
+NODE_GRACE_S = 45.0
+"""From the end of a kubelet until its node is not Ready: k3s waits 40 s, and looks every five."""
 _CONTROLLER = "web/web"
 
 
@@ -40,6 +43,14 @@ class Loss:
     state: MachineState
     why: OffCause
     flushed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class LateWrite:
+    """A worker that wrote to the NAS when that had been flushed for the last time: its last pages, as it unmounted."""
+
+    at: float
+    machine: str
 
 
 class Cluster(MemoryCluster):
@@ -74,6 +85,11 @@ class Cluster(MemoryCluster):
         self._refuse_when_down()
         return await super().workloads()
 
+    async def attachments(self) -> Sequence[Attachment]:
+        """The volumes that are attached to nodes."""
+        self._refuse_when_down()
+        return await super().attachments()
+
     def _refuse_when_down(self) -> None:
         if not self._is_up():
             raise RackError("the Kubernetes API can't be reached: connection refused")
@@ -86,12 +102,17 @@ class World:
         self.scenario = scenario
         self.acts: list[Act] = []
         self.losses: list[Loss] = []
+        self.late_writes: list[LateWrite] = []
         self._resting: set[asyncio.Future[None]] = set()
         self.machines = {spec.name: Machine(spec, self._machine_did) for spec in scenario.machines}
         self.master = self.machines[MASTER]
         self.nas = self.machines[NAS]
-        self.cluster = Cluster(self.acts, lambda: self.master.state is MachineState.ON)
+        kept = scenario.kept
         self.storage = Nas(self)
+        self.datastore = ServerDatastore(self, kept.datastore) if kept.datastore else None
+        self.cluster = Cluster(self.acts, self._api_is_up)
+        self.cluster.stuck.update(kept.stuck)
+        self.cluster.attached += [Attachment(volume, GONE) for volume in kept.attached]
         self.outlet_faults = Faults()
         self.on_machine: list[Callable[[Machine, str], None]] = []
         self.before_act: Callable[[str, str], None] = lambda _kind, _target: None
@@ -115,6 +136,8 @@ class World:
     def faults_of(self, part: str) -> Faults:
         """Where the faults of a part of the rack are switched on."""
         parts = {"cluster": self.cluster.faults, "storage": self.storage.faults, "outlets": self.outlet_faults}
+        if self.datastore:
+            parts["datastore"] = self.datastore.faults
         machine = self.master if part == "local_host" else self.machines.get(part)
         return machine.faults if machine else parts[part]
 
@@ -132,7 +155,7 @@ class World:
         loop = asyncio.get_running_loop()
         while True:
             self.device.advance(loop.time())
-            self.cluster.ready_pods()  # its controllers start what is missing when somebody looks
+            self.cluster.reconcile()
             step_s = _STEP_ON_BATTERY_S if self.device.on_battery else _STEP_ON_LINE_S
             deadline = self.device.outlets.next_deadline(loop.time()) or math.inf
             await self.rest(max(0.0, min(step_s, deadline - loop.time())))
@@ -180,10 +203,20 @@ class World:
             if what == MachineState.ON.value:
                 asyncio.get_running_loop().call_later(_READY_AFTER_S, self._node_ready, machine)
             elif what in {MachineState.STOPPING.value, "cut", "dies"}:
-                self.cluster.node_off(name)
+                self.cluster.dead.add(name)
+                asyncio.get_running_loop().call_later(NODE_GRACE_S, self._node_lost, machine)
+            elif what == MachineState.OFF.value and machine is not self.master and self.storage.closed:
+                self.late_writes.append(LateWrite(asyncio.get_running_loop().time(), name))
         for listener in self.on_machine:
             listener(machine, what)
         self.stir()
+
+    def _api_is_up(self) -> bool:
+        return self.master.state is MachineState.ON and (self.datastore is None or self.datastore.running)
+
+    def _node_lost(self, machine: Machine) -> None:
+        if not machine.answers:
+            self.cluster.node_off(machine.spec.name)
 
     def _node_ready(self, machine: Machine) -> None:
         if machine.answers:
@@ -193,63 +226,6 @@ class World:
 def _wake(resting: asyncio.Future[None]) -> None:
     if not resting.done():
         resting.set_result(None)
-
-
-class Nas:
-    """The NAS as the master mounts it; fits `Storage`. What is written to it is safe once it is flushed."""
-
-    def __init__(self, world: World) -> None:
-        self._world = world
-        self.faults = Faults()
-        self.mounted = True
-        self.flushed = False
-        self.mount_due = False
-        """Whether the master's mount unit still waits for the NAS since the boot."""
-
-    def mounted_at_boot(self) -> None:
-        """The mount unit has found it."""
-        self.mounted, self.flushed, self.mount_due = True, False, False
-
-    async def flush(self, within_s: float) -> Flushed:  # noqa: ARG002
-        """Write everything out."""
-        await self._reach("flush")
-        self._world.before_act("flush", NAS)
-        self.flushed = True
-        self._world.did("flush")
-        return Flushed()
-
-    async def unmount(self) -> WrittenOut:
-        """Unmount it, which writes out what is cached on the master."""
-        await self.faults.meet("unmount")
-        self._take_off("unmount")
-        return WrittenOut(0, 0, 0.0)
-
-    async def detach(self) -> tuple[str, ...]:
-        """Take it off, whoever hangs on it."""
-        await self.faults.meet("detach")
-        self._take_off("detach")
-        return (NAS,)
-
-    def _take_off(self, how: str) -> None:
-        self._world.before_act("unmount", NAS)
-        self.mounted = self.mount_due = False
-        self._world.did(how)
-
-    async def is_mounted(self) -> bool:
-        """Whether it is mounted and answers."""
-        await self.faults.meet("is_mounted")
-        return self.mounted and self._world.nas.answers
-
-    async def mount(self) -> None:
-        """Mount it."""
-        await self._reach("mount")
-        self.mounted, self.flushed = True, False
-        self._world.did("mount")
-
-    async def _reach(self, operation: str) -> None:
-        await self.faults.meet(operation)
-        if not self._world.nas.answers:
-            raise RackError("nas: no route to host")
 
 
 def ours(cluster: MemoryCluster) -> set[str]:

@@ -139,6 +139,7 @@ class Battery:
         self.spec = spec
         self._wells = _Wells.filled(spec.charge_ah, charge)
         self._weakest = _Wells.filled(spec.charge_ah * spec.weakest_cell, charge)
+        self._full_resistance_ohm = spec.resistance_ohm
         self.current_a = 0.0
         self.voltage_v = self._open_circuit_v() * spec.blocks
 
@@ -198,7 +199,7 @@ class Battery:
 
     def _resistance_ohm(self) -> float:
         filling = ((_CELLS - 1) * self._wells.filling + self._weakest.filling) / _CELLS
-        return self.spec.resistance_ohm * (1.0 + _RESISTANCE_GROWTH * (1.0 - filling))
+        return self._full_resistance_ohm * (1.0 + _RESISTANCE_GROWTH * (1.0 - filling))
 
     def _drawn_a(self, drain_w: float) -> float:
         """Current for a power, from P = (E - I R) I; beyond what it can give, the voltage halves."""

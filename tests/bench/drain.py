@@ -73,10 +73,9 @@ async def measure_drain(directory: Path) -> None:
         tell(f"draining {count} nodes with {pods} pods: kubectl, all nodes in one command")
         drain = (kubectl, f"--kubeconfig={directory / 'kubeconfig'}", "drain", *_FLAGS)
         await _measure(directory, made(nodes), pods, f"kubectl_at_once_{pods}_pods", [(*drain, *nodes)])
-        if count == _SMALL:
-            tell("... kubectl, one command after another")
-            one_by_one = [(*drain, node) for node in nodes]
-            await _measure(directory, made(nodes), pods, f"kubectl_one_by_one_{pods}_pods", one_by_one)
+        tell("... kubectl, one command after another")
+        one_by_one = [(*drain, node) for node in nodes]
+        await _measure(directory, made(nodes), pods, f"kubectl_one_by_one_{pods}_pods", one_by_one)
 
 
 async def _measure(

@@ -9,6 +9,7 @@ from upsd.domain.plan import Plan, PlanPurpose, Step, StepKind
 from upsd.domain.power import PowerState, Reading, RuntimeEstimate, UpsIdentity
 from upsd.domain.readiness import Readiness
 from upsd.plan_document import plan_document
+from upsd.shutdown.shedding import ShedGroup
 from upsd.status import Snapshot, StatusBoard, state_document
 
 if TYPE_CHECKING:
@@ -74,4 +75,11 @@ async def planned() -> Json:
     """What is answered to `plan`."""
     steps = (step(1, StepKind.CORDON), replace(step(2, StepKind.DRAIN), needs=("cordon-worker-1",)))
     runtime = RuntimeEstimate(2280.0, 1440.0, 3000.0, "model")
-    return plan_document(Plan(PlanPurpose.SHUTDOWN, steps), runtime, reserve_s=60.0, margin_s=60.0)
+    return plan_document(
+        Plan(PlanPurpose.SHUTDOWN, steps),
+        runtime,
+        reserve_s=60.0,
+        margin_s=60.0,
+        recovery=Plan(PlanPurpose.RECOVERY, (step(3, StepKind.WAIT_HOST),)),
+        shedding=[ShedGroup(name="extras", workers=("worker-1",), on_battery_s=300.0)],
+    )

@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import shutil
-import subprocess
 import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -18,6 +16,8 @@ from typing import TYPE_CHECKING
 import asyncssh
 import pytest
 
+from tests.integration.overlays import inside as namespace
+from tests.integration.overlays import need_overlays
 from tests.integration.sshd import HOST, OpenSshServer
 from upsd.ctl import openssh
 
@@ -25,27 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
-# The directories in which something is installed; what is under test must not see what the machine has there.
-_OVERLAID = ("/etc", "/usr/local/sbin", "/var/lib", "/run")
-_PROGRAMS = ("ssh", "ssh-keyscan", "unshare", "useradd", "visudo", "sudo")
-
-
-def _namespace(scratch: Path) -> list[str]:
-    """A command that runs another one where the system's directories are copies on write."""
-    mounts = [f"mount -t tmpfs tmpfs {scratch}"]
-    for place in _OVERLAID:
-        upper, work = (f"{scratch}/{kind}{place.replace('/', '_')}" for kind in ("upper", "work"))
-        mounts += [
-            f"mkdir -p {upper} {work}",
-            f"mount -t overlay overlay -o lowerdir={place},upperdir={upper},workdir={work} {place}",
-        ]
-    return ["unshare", "--mount", "sh", "-ec", "; ".join(mounts) + '; mkdir -p /run/sshd; exec "$@"', "sh"]
-
-
-def _may_have_one(scratch: Path) -> bool:
-    scratch.mkdir()
-    tried = subprocess.run([*_namespace(scratch), "true"], capture_output=True, check=False)
-    return tried.returncode == 0
+_PROGRAMS = ("ssh", "ssh-keyscan", "useradd", "visudo", "sudo")
 
 
 @dataclass(frozen=True)
@@ -102,10 +82,7 @@ class Enrolment:
 @pytest.fixture
 async def enrolment(tmp_path: Path) -> AsyncIterator[Enrolment]:
     """A machine whose administrator is root, with a key of that person's."""
-    if missing := [name for name in _PROGRAMS if shutil.which(name, path=f"{os.environ['PATH']}:/usr/sbin") is None]:
-        pytest.skip(f"needs {', '.join(missing)}")
-    if os.geteuid() != 0 or not _may_have_one(tmp_path / "tried"):
-        pytest.skip("needs root, and the right to a mount namespace with overlays")
+    need_overlays(tmp_path / "tried", *_PROGRAMS)
     key = asyncssh.generate_private_key("ssh-ed25519")
     administrator = tmp_path / "administrator"
     administrator.touch(mode=0o600)
@@ -113,7 +90,7 @@ async def enrolment(tmp_path: Path) -> AsyncIterator[Enrolment]:
     for name in ("sshd", "scratch", "state"):
         (tmp_path / name).mkdir()
     keys = f"{tmp_path / 'sshd' / 'authorized_keys'} .ssh/authorized_keys"
-    inside = _namespace(tmp_path / "scratch")
+    inside = namespace(tmp_path / "scratch")
     async with OpenSshServer(tmp_path / "sshd", key, inside=inside, AuthorizedKeysFile=keys) as server:
         yield Enrolment(tmp_path, server, administrator)
 
@@ -167,7 +144,7 @@ async def test_an_sshd_that_does_not_name_the_helper_needs_one_more_line(enrolme
     keys = f"{tmp_path / 'strict' / 'authorized_keys'} .ssh/authorized_keys"
     administrator = asyncssh.read_private_key(enrolment.administrator)
     (tmp_path / "scratch2").mkdir()
-    inside = _namespace(tmp_path / "scratch2")
+    inside = namespace(tmp_path / "scratch2")
     async with OpenSshServer(
         tmp_path / "strict", administrator, inside=inside, AuthorizedKeysFile=keys, AllowTcpForwarding="no"
     ) as strict:
@@ -234,7 +211,7 @@ async def test_what_is_printed_is_what_would_be_run(enrolment: Enrolment, tmp_pa
     assert not enrolment.known_hosts.exists()
     (tmp_path / "pasted").mkdir()
     pasted = await asyncio.create_subprocess_exec(
-        *_namespace(tmp_path / "pasted"),
+        *namespace(tmp_path / "pasted"),
         *("sh", "-c", f"{script}\ncat /var/lib/upsd/.ssh/authorized_keys"),
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,

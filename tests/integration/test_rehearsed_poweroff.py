@@ -23,7 +23,7 @@ from hardware_sim.machines import (
 from tests.integration.sshd import HOST, OpenSshServer
 from tests.integration.worker import Worker as HelperWorker
 from upsd.domain.rack import RackError
-from upsd.domain.worker import parse_status
+from upsd.domain.worker import NetworkMounts, parse_mounts, parse_status
 from upsd.rack.ssh import SshHost
 from upsd.rack.ssh_identity import SshIdentity
 from upsd.rack.ssh_line import SshLine
@@ -122,7 +122,10 @@ async def test_a_worker_without_its_helper_is_told_how_to_get_it(worker: Worker)
 
 
 async def test_the_helper_of_a_worker_is_rehearsed_and_powers_off(worker: Worker) -> None:
-    """The shipped helper behind the real sshd, with the settings' defaults; anything else it refuses."""
+    """The shipped helper behind the real sshd, with the settings' defaults; anything else it refuses.
+
+    A network file system that hangs there is named.
+    """
     with tempfile.TemporaryDirectory() as directory:
         helper = HelperWorker(Path(directory), "dash")
         worker.server.tie_key_to(helper.forced_command, marked=True)
@@ -134,7 +137,9 @@ async def test_the_helper_of_a_worker_is_rehearsed_and_powers_off(worker: Worker
             RackError, match="upsd-worker: not allowed: reboot; only status, poweroff, cancel and check"
         ):
             await machine.host.run("reboot")
-        await machine.ask_to_power_off()
+        helper.put("proc/self/mounts", "nas:/a /mnt/a nfs4 rw 0 0\nnas:/b /mnt/b nfs4 rw 0 0")
+        helper.stand_in("stat", "[ $2 != /mnt/b ] || exec sleep 5")
+        assert parse_mounts(await machine.ask_to_power_off()) == NetworkMounts(("/mnt/a",), ("/mnt/b",))
         helper.until(lambda: "systemctl poweroff --force" in helper.calls)
 
 

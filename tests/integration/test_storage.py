@@ -263,19 +263,19 @@ async def test_a_detachment_is_read_from_the_mount_table(bench: Bench) -> None:
         await bench.nas().detach()
 
 
-async def test_what_was_unmounted_besides_is_mounted_again_with_it(bench: Bench) -> None:
-    """An outage that is called off leaves the master as it was; one share that does not come back holds up nothing."""
-    bench.systemctl()
-    bench.program("sync", "")
+async def test_what_is_mounted_besides_is_told_and_can_be_mounted_again(bench: Bench) -> None:
+    """By its unit; one that is mounted already is left alone, and one without a unit says that it needs one."""
+    bench.program("systemctl", '[ "$2" != mnt-media.mount ]')
     bench.mounted_too("/mnt/media", "/mnt/old")
     nas = bench.nas()
-    await nas.unmount()
-    bench.program("systemctl", '[ "$2" != mnt-media.mount ]')
-    await nas.mount()
-    await nas.mount()
-    starts = [call for call in bench.calls if call.startswith("systemctl start")]
-    again = f"systemctl start {mount_unit(bench.mount_point)}"
-    assert starts == [again, "systemctl start mnt-media.mount", "systemctl start mnt-old.mount", again]
+    assert sorted(await nas.also_mounted()) == ["/mnt/media", "/mnt/old"]
+    await nas.mount_also("/mnt/old")
+    bench.mounted(False)  # noqa: FBT003
+    assert await nas.also_mounted() == ()
+    await nas.mount_also("/mnt/old")
+    with pytest.raises(RackError, match="/mnt/media needs a line in /etc/fstab or a mount unit"):
+        await nas.mount_also("/mnt/media")
+    assert bench.calls == ["systemctl start mnt-old.mount", "systemctl start mnt-media.mount"]
 
 
 async def test_the_nas_counts_as_mounted_when_it_is_and_answers(bench: Bench) -> None:

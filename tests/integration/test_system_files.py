@@ -26,7 +26,7 @@ EVERYTHING = {
     str(path.relative_to(ROOT))
     for directory in ("systemd", "config/k3s", "config/nas", "config/worker")
     for path in (ROOT / directory).iterdir()
-} | {"config/upsd.toml"}
+} | {"config/setup-answers.toml", "config/upsd.toml"}
 
 
 @pytest.fixture(scope="module")

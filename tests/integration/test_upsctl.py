@@ -15,6 +15,7 @@ import upsd
 from tests.integration.boards import AT, ON_BATTERY, ON_LINE, show, step
 from tests.integration.command_line import DEADLINE_S, ROOT, UPSCTL, Result, upsctl
 from upsd.control import ControlServer
+from upsd.ctl import client
 from upsd.domain.plan import StepKind, StepProgress, StepState
 from upsd.domain.power import Event, PowerState, Severity
 from upsd.status import Snapshot, StatusBoard, shutdown_document
@@ -123,6 +124,14 @@ async def test_without_a_daemon_the_exit_status_is_3_and_the_message_says_what_t
     assert "systemctl start upsd" in result.err
 
 
+def test_a_unit_that_is_hidden_by_nut_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Starting upsd.service would start NUT's server then, as often as one tries."""
+    monkeypatch.setattr(client, "UNIT", str(tmp_path / "upsd.service"))
+    (tmp_path / "upsd.service").symlink_to("/usr/lib/systemd/system/nut-server.service")
+    with pytest.raises(client.NoDaemonError, match="second name of NUT's server"):
+        client.ask(str(tmp_path / "control.sock"), "status")
+
+
 @pytest.mark.parametrize("answer", [b"SSH-2.0-OpenSSH\r\n", b"", b'["ok"]\n', b'{"ok": false, "error": "too many"}\n'])
 async def test_a_stranger_on_the_socket_is_no_daemon(control_socket: Path, answer: bytes) -> None:
     """Whatever answers there, upsctl ends with a message and without a traceback."""
@@ -229,6 +238,16 @@ async def test_plan_draws_the_daemons_plan(columns: int, encoding: str) -> None:
     assert [line.split()[1] for line in lines if "-worker-1" in line] == ["cordon-worker-1", "drain-worker-1"]
     assert "It fits, with 21 min to spare; the latest safe start is in 20 min." in " ".join(lines)
     assert result.out.isascii() is (encoding == "ascii")
+
+
+@pytest.mark.usefixtures("board")
+async def test_plan_says_what_would_go_off_before_it_and_lists_what_brings_everything_back() -> None:
+    """The one below the chart, the other when it is asked for."""
+    shed = "extras: worker-1 would go off after 5 min on battery; if the mains went now, in 5 min."
+    drawn = (await upsctl("plan", environment={"COLUMNS": "200"})).out
+    assert drawn.partition("Before it, so that the battery lasts longer for the rest:")[2].strip().startswith(shed)
+    listed = (await upsctl("plan", "--recovery")).out
+    assert [line.split()[1] for line in listed.splitlines() if "-worker-1" in line] == ["wait-host-worker-1"]
 
 
 @pytest.mark.usefixtures("board")

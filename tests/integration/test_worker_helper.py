@@ -226,6 +226,42 @@ def test_network_file_systems_are_unmounted_and_a_hung_one_is_detached(workers: 
     at_once(workers, try_it)
 
 
+MOUNTS = (
+    "/dev/root / ext4 rw 0 0\n"
+    "nas:/a /mnt/a nfs4 rw 0 0\n"
+    r"//nas/b /mnt/with\040blank cifs rw 0 0" + "\n"
+    "nas:/c /mnt/*/inner nfs rw 0 0"
+)
+
+
+def test_network_file_systems_and_those_that_hang_are_named_in_the_answer(workers: list[Worker]) -> None:
+    """All of them together have two seconds, and whoever asks again hears it too."""
+
+    def try_it(worker: Worker) -> None:
+        worker.put("proc/self/mounts", MOUNTS)
+        worker.stand_in("stat", 'case $2 in "/mnt/with blank" | /mnt/a) exec sleep 5 ;; esac')
+        worker.configure(wait_s=30)
+        named = r"mount=/mnt/*/inner" + "\n" + r"hung_mount=/mnt/with\040blank" + "\nhung_mount=/mnt/a\n"
+        assert worker.ask("poweroff").stdout == f"upsd-worker: powering off\n{named}"
+        assert worker.ask("poweroff").stdout == f"upsd-worker: the power-off is on its way already (waiting)\n{named}"
+        assert worker.ask("cancel").returncode == 0
+
+    at_once(workers, try_it)
+
+
+def test_a_hung_mount_does_not_hold_the_power_off_up(workers: list[Worker]) -> None:
+    """It is on its way while the mount is still being asked."""
+
+    def try_it(worker: Worker) -> None:
+        worker.put("proc/self/mounts", MOUNTS)
+        worker.stand_in("stat", f"cat {worker.calls_file} >>{worker.root}/run/asked; exec sleep 5")
+        worker.configure(wait_s=0, force_s=0)
+        unmounts = ["umount /mnt/*/inner", "umount /mnt/with blank", "umount /mnt/a"]
+        assert worker.power_off() == [*STOPPED, *unmounts, *OFF]
+
+    at_once(workers, try_it)
+
+
 def test_a_disk_that_hangs_does_not_keep_the_machine_up(workers: list[Worker]) -> None:
     """Writing out has its time, and the power-off comes after it."""
 

@@ -20,6 +20,7 @@ from upsd.domain.plan import Step, StepKind, StepState
 from upsd.domain.rack import PortAnswer, RackError
 from upsd.shutdown.engine import Outcome, StepContext
 from upsd.shutdown.steps.confirm_off import ConfirmOff
+from upsd.shutdown.steps.off_evidence import OffEvidence
 from upsd.shutdown.steps.poweroff import GoingOff, RemoteMachine
 
 if TYPE_CHECKING:
@@ -121,6 +122,8 @@ async def test_off_is_told_from_cut_off(workers: Callable[[], Awaitable[Worker]]
         _a_machine_behind_our_own_pulled_link_is_not_confirmed,
         _a_machine_that_was_never_heard_of_is_not_confirmed,
         _a_machine_whose_sshd_hangs_is_not_confirmed,
+        _a_machine_whose_port_refuses_is_waited_for_until_there_is_no_time,
+        _a_machine_that_refuses_and_then_is_silent_is_confirmed,
     )
 
 
@@ -194,7 +197,7 @@ async def _a_machine_that_goes_off_is_confirmed(worker: Worker) -> None:
     """It took the command, and is silent from then on."""
     worker.cable.switch_off_there()
     outcome = await confirm(worker, told=True)
-    assert outcome == Outcome(detail="off")
+    assert outcome == Outcome(detail="port silent")
 
 
 async def _a_machine_behind_our_own_pulled_link_is_not_confirmed(worker: Worker) -> None:
@@ -218,10 +221,27 @@ async def _a_machine_whose_sshd_hangs_is_not_confirmed(worker: Worker) -> None:
         await confirm(worker, told=True, within_s=4.0)
 
 
+async def _a_machine_whose_port_refuses_is_waited_for_until_there_is_no_time(worker: Worker) -> None:
+    """Its kernel runs, and perhaps still writes; the power-off usually takes a second here."""
+    await worker.server.stop()
+    began_at = asyncio.get_running_loop().time()
+    outcome = await confirm(worker, told=True, within_s=8.0)
+    assert outcome == Outcome(StepState.FORCED, "port refuses, no more time")
+    assert asyncio.get_running_loop().time() - began_at > 8.0 - 2 * MOMENT_S
+
+
+async def _a_machine_that_refuses_and_then_is_silent_is_confirmed(worker: Worker) -> None:
+    """As most machines go off."""
+    await worker.server.stop()
+    asyncio.get_running_loop().call_later(4.0, worker.cable.switch_off_there)
+    assert await confirm(worker, told=True, within_s=30.0) == Outcome(detail="port silent")
+
+
 async def confirm(worker: Worker, *, told: bool, within_s: float = 15.0) -> Outcome:
     """How the step ends that waits for the machine to go off."""
     going_off = GoingOff(acknowledged={"pi3"} if told else set())
-    step = ConfirmOff({"pi3": RemoteMachine(worker.host, "poweroff")}, going_off)
+    evidence = OffEvidence(going_off, None, lambda: None, {})
+    step = ConfirmOff({"pi3": RemoteMachine(worker.host, "poweroff")}, going_off, evidence)
     now = asyncio.get_running_loop().time()
     context = StepContext("o", now + within_s, now, 1.0, say=lambda _: None, record=_forget)
     async with asyncio.timeout(within_s):

@@ -31,13 +31,14 @@ _STAND_INS = {
     "sync": "",
     "systemctl": "",
     "systemd-run": 'while [ "${1#--}" != "$1" ]; do shift; done; "$STAND_IN_SHELL" "$@" >>"$STAND_IN_LOG" 2>&1 &',
+    "stat": "",
     "umount": "",
 }
-_SILENT = {"df", "id"}
+_SILENT = {"df", "id", "stat"}
 # Debian's BusyBox takes its own programs before those on the PATH, but after functions.
 _BUSYBOX = """#!/bin/sh
 exec {busybox} sh -c '
-for name in df id poweroff sync umount; do eval "$name() {{ {bin}/$name \\"\\$@\\"; }}"; done
+for name in df id poweroff stat sync umount; do eval "$name() {{ {bin}/$name \\"\\$@\\"; }}"; done
 . "$0"' "$@"
 """
 

@@ -13,8 +13,7 @@ from upsd.shutdown.floor import AMPLE, BatteryLevel
 from upsd.shutdown.journal import JournalError
 from upsd.shutdown.plan import ClusterShape, DatastoreShape, HostShape, RackShape, StorageShape
 from upsd.shutdown.records import Unfinished, replay
-from upsd.shutdown.steps import Rack, RemoteMachine, performers, rehearsers
-from upsd.shutdown.workloads import WorkloadMemory
+from upsd.shutdown.steps import DrainRules, Rack, RemoteMachine, performers, rehearsers
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -26,6 +25,8 @@ if TYPE_CHECKING:
 
 CYCLE = "cycle 120s 1min"
 MASTER_OFF = f"poweroff {MASTER}"
+NAS_ADDRESS = "192.168.7.20"
+BOOT_ID = "b1"
 LONGER_THAN_ANY_PLAN_S = 3600.0
 
 
@@ -61,7 +62,7 @@ def shape_of(rack: MemoryRack) -> RackShape:
     """What the plan of this rack is made from."""
     return RackShape(
         master=HostShape(MASTER, 20, 60),
-        workers=tuple(HostShape(name, 10, 60) for name in rack.hosts),
+        workers=tuple(HostShape(name, 10, 60, server=name in rack.cluster.members) for name in rack.hosts),
         cluster=ClusterShape(cordon_s=2, drain_s=10, drain_limit_s=60, delete_grace_s=5, ready_limit_s=300),
         storage=StorageShape("nas", flush_s=2, limit_s=30, host=None),
         outlet_off_delay_s=120,
@@ -100,10 +101,10 @@ class Daemon:
             storage=self.rack.storage,
             datastore=self.rack.datastore,
             battery=lambda: self.level,
-            workloads=WorkloadMemory(unfinished.workloads if unfinished else None),
+            drain=DrainRules(nas=NAS_ADDRESS),
         )
         if unfinished:
-            parts.going_off.recall(unfinished)
+            parts.recall(unfinished, BOOT_ID)
         self.conductor = Conductor(
             replace(shape_of(self.rack), datastore=self.datastore),
             performers(parts),
@@ -113,10 +114,10 @@ class Daemon:
             changed=self._changed.set,
             battery_end_at=self._battery,
             reserve_s=0.0,
-            boot_id="b1",
+            boot_id=BOOT_ID,
             linger_s=60.0,
             learner=self.learner,
-            closed=parts.workloads.forget,
+            closed=parts.forget,
             learn=self._learn,
             name_outage=lambda: f"o{asyncio.get_running_loop().time():.0f}",
         )

@@ -40,6 +40,8 @@ if TYPE_CHECKING:
 
 WORKERS = ("pi4-a", "pi4-b", "pi3", "bananapi")
 NAS = "nas"
+MEDIA = "/mnt/media"
+"""Where the NAS is mounted besides."""
 SHAPE = RackShape(
     master=HostShape(MASTER, 20, 60),
     workers=tuple(HostShape(name, 10, 60) for name in WORKERS),
@@ -61,9 +63,10 @@ class Kill(enum.Enum):
 
 
 def _reference_rack() -> MemoryRack:
-    """The rack of `config/upsd.toml`: master, four workers and a NAS that is powered off too."""
+    """The rack of `config/upsd.toml`: master, four workers and a NAS that is powered off too, and mounted twice."""
     rack = memory_rack(WORKERS)
     rack.hosts[NAS] = MemoryHost(NAS, rack.acts)
+    rack.storage.others = {MEDIA}
     return rack
 
 
@@ -197,8 +200,8 @@ async def _follow(scene: Scene, journal: FileJournal, life: _Life, until: Callab
     loop = asyncio.get_running_loop()
     lines = journal.take_up().contents.lines
     rack, unfinished = _rack(scene, life), replay(lines)
-    if unfinished and unfinished.boot_id == scene.boot_id:
-        rack.going_off.recall(unfinished)
+    if unfinished:
+        rack.recall(unfinished, scene.boot_id)
     file = partial(file_outage, scene.directory / "outages", ups="iplug", boot_id=scene.boot_id)
     conductor = Conductor(
         SHAPE,
@@ -212,6 +215,7 @@ async def _follow(scene: Scene, journal: FileJournal, life: _Life, until: Callab
         boot_id=scene.boot_id,
         name_outage=lambda: f"{_BEGAN + timedelta(seconds=loop.time()):%Y%m%dT%H%M%SZ}-0000",
         linger_s=600.0,
+        closed=rack.forget,
         figures=lambda: supervisor.figures(loop.time()),
         settled=lambda: filing.append(asyncio.create_task(journal.hand_over(file))),
     )

@@ -6,9 +6,12 @@ from typing import TYPE_CHECKING
 
 from hardware_sim.memory_cluster import MARK, MemoryCluster
 from hardware_sim.outages import process
+from upsd.domain.rack import PortAnswer
 from upsd.shutdown import engine, journal
 from upsd.shutdown.conductor import Conductor
 from upsd.shutdown.engine import Outcome
+from upsd.shutdown.off_signs import Confirmed
+from upsd.shutdown.steps import confirm_off
 from upsd.shutdown.steps.outlet_cycle import OutletCycle
 
 if TYPE_CHECKING:
@@ -17,6 +20,7 @@ if TYPE_CHECKING:
 
     from upsd.domain.plan import Plan, Step
     from upsd.shutdown.engine import StepContext
+    from upsd.shutdown.off_signs import PortRow
 
 
 def without_the_backward_pass() -> None:
@@ -61,6 +65,15 @@ def without_the_outlet_cycle() -> None:
         return Outcome()
 
     OutletCycle.__call__ = nothing  # type: ignore[method-assign]
+
+
+def with_a_port_that_refuses_taken_for_off() -> None:
+    """A machine is off as soon as its sshd is."""
+
+    def confirmed(row: PortRow, _now: float, **_: object) -> Confirmed | None:
+        return Confirmed("gone") if row.settled and row.answer is not PortAnswer.ACCEPTS else None
+
+    vars(confirm_off)["confirmed"] = confirmed
 
 
 def without_memory() -> None:

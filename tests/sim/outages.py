@@ -20,7 +20,6 @@ from upsd.shutdown.plan import ClusterShape, DatastoreShape, HostShape, RackShap
 from upsd.shutdown.records import replay, replay_lost_at
 from upsd.shutdown.steps import Rack, RemoteMachine, performers, rehearsers
 from upsd.shutdown.trigger import TriggerRules
-from upsd.shutdown.workloads import WorkloadMemory
 from upsd.supervisor import Supervisor, SupervisorRules
 from upsd.ups.battery.facts import BatteryFacts
 from upsd.ups.battery.history import BatteryHistory
@@ -98,7 +97,10 @@ class Outage:
         machines = self.world.rack
         shape = RackShape(
             master=HostShape(MASTER, 30.0, 90.0),
-            workers=tuple(HostShape(name, 10.0, 60.0, wakes=host.wakes) for name, host in machines.hosts.items()),
+            workers=tuple(
+                HostShape(name, 10.0, 60.0, wakes=host.wakes, server=name in machines.cluster.members)
+                for name, host in machines.hosts.items()
+            ),
             cluster=ClusterShape(2.0, 20.0, 60.0, 5.0, 600.0),
             storage=StorageShape("nas", 5.0, 30.0, None),
             outlet_off_delay_s=90,
@@ -118,10 +120,9 @@ class Outage:
             cluster=machines.cluster,
             storage=machines.storage,
             datastore=machines.datastore,
-            workloads=WorkloadMemory(self.unfinished.workloads if self.unfinished else None),
         )
-        if self.unfinished and self.unfinished.boot_id == self.boot_id:
-            parts.going_off.recall(self.unfinished)
+        if self.unfinished:
+            parts.recall(self.unfinished, self.boot_id)
         self.conductor = Conductor(
             shape,
             performers(parts),
@@ -133,7 +134,7 @@ class Outage:
             reserve_s=self.trigger.reserve_s,
             boot_id=self.boot_id,
             linger_s=240.0,
-            closed=parts.workloads.forget,
+            closed=parts.forget,
             name_outage=lambda: "outage-1",
             learn=lambda purpose, progress: self.learn(purpose, progress),  # noqa: PLW0108  # a test sets it later
         )

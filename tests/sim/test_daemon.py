@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from upsd.daemon import Daemon
 from upsd.domain.plan import Step, StepKind, StepProgress, StepState
 from upsd.settings import load_settings
+from upsd.shutdown.steps.storage import WaitStorage
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -18,9 +19,9 @@ if TYPE_CHECKING:
 SETTINGS = '[master]\nname = "m"\nwatts = 20\npoweroff_command = ["true"]\n'
 
 
-def started(directory: Path) -> Daemon:
+def started(directory: Path, more: str = "") -> Daemon:
     """A daemon that is wired and does not run."""
-    (directory / "upsd.toml").write_text(f'state_directory = "{directory}"\n{SETTINGS}', encoding="utf-8")
+    (directory / "upsd.toml").write_text(f'state_directory = "{directory}"\n{SETTINGS}{more}', encoding="utf-8")
     return Daemon(load_settings(directory / "upsd.toml", {}))
 
 
@@ -101,4 +102,35 @@ async def test_an_outage_that_was_over_when_the_daemon_was_killed_is_filed_at_it
     assert event["fields"] == {"outage": "20260114T031000Z", "path": str(path)}
     assert path.read_text().startswith("# Outage of 14 January 2026")
     assert not (tmp_path / "journal.jsonl").exists()
+    daemon._journal.close()
+
+
+async def test_the_plan_that_is_told_has_the_settings_groups_and_the_recovery(tmp_path: Path) -> None:
+    """As the wired daemon would run them; a worker with `mac` can be woken."""
+    workers = "".join(
+        f'[[workers]]\nname = "{name}"\nhost = "192.0.2.{at}"\nwatts = 5\n{more}'
+        for at, (name, more) in enumerate({"w1": 'mac = "aa:bb:cc:dd:ee:ff"\n', "w2": ""}.items())
+    )
+    group = '[[shedding]]\nname = "extras"\nworkers = ["w1", "w2"]\non_battery = "2min"\n'
+    daemon = started(tmp_path, workers + group)
+    document = await daemon._plan()
+    assert isinstance(document, dict)
+    (shed,) = document["shedding"]
+    assert str(shed).startswith("extras: w1, w2 would go off after 2 min on battery")
+    assert str(shed).endswith("for want of `mac`: w2.")
+    assert any("wait-host w1" in str(line) for line in document["recovery"])
+    daemon._journal.close()
+
+
+async def test_what_an_earlier_run_knew_of_the_nas_is_known_to_the_steps(tmp_path: Path) -> None:
+    """From the journal."""
+    records = [
+        {"record": "outage", "outage": "o1", "reason": "on-battery", "boot_id": "b0"},
+        {"record": "mounts", "others": '["/mnt/media"]'},
+    ]
+    (tmp_path / "journal.jsonl").write_text("".join(f"{json.dumps(record)}\n" for record in records))
+    daemon = started(tmp_path, '[nas]\nname = "nas"\nmount = "/mnt/nas"\nwatts = 18\n')
+    back = daemon._conductor._performers[StepKind.WAIT_STORAGE]
+    assert isinstance(back, WaitStorage)
+    assert back.memory.others == {"/mnt/media"}
     daemon._journal.close()

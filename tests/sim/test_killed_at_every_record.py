@@ -11,7 +11,7 @@ import pytest
 
 from hardware_sim.memory_rack import MASTER
 from tests.sim.daemons import CYCLE, MASTER_OFF
-from tests.sim.kills import NAS, SHAPE, WORKERS, Kill, Scene, live
+from tests.sim.kills import MEDIA, NAS, SHAPE, WORKERS, Kill, Scene, live
 from upsd.shutdown.phase import Phase
 from upsd.shutdown.plan import recovery_plan, shutdown_plan
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     Records = Mapping[str, Scalar]
 
-SHUTDOWN_RECORDS, ABORT_RECORDS, RECOVERY_RECORDS = 50, 19, 25
+SHUTDOWN_RECORDS, ABORT_RECORDS, RECOVERY_RECORDS = 51, 19, 25
 MAINS_GOES_AT, MAINS_BACK_AT = 2.0, 30.0
 ALL = {MASTER, *WORKERS}
 HOW = pytest.mark.parametrize("kill", list(Kill), ids=lambda kill: kill.value)
@@ -112,6 +112,12 @@ def assert_nothing_repeated(scene: Scene) -> None:
         assert did.count(once) <= 1 + (_begun(scene, once) > 1)
 
 
+def assert_mounted(scene: Scene) -> None:
+    """The NAS is mounted wherever it was before, also where no settings say so."""
+    assert scene.rack.storage.mounted
+    assert scene.rack.storage.others == {MEDIA}
+
+
 def _begun(scene: Scene, deed: str) -> int:
     kind = {CYCLE: "outlet-cycle"}.get(deed, deed)
     return sum(
@@ -125,7 +131,7 @@ def assert_undone(scene: Scene) -> None:
     assert not any(what.startswith(("poweroff", "off", "cycle")) for what in scene.rack.did())
     assert scene.rack.cluster.cordoned() == set()
     assert scene.rack.datastore.running
-    assert scene.rack.storage.mounted
+    assert_mounted(scene)
     assert not scene.journal_path.exists()
     (report,) = scene.reports()
     assert report["mains_away_s"] == pytest.approx(MAINS_BACK_AT - MAINS_GOES_AT, abs=5)
@@ -205,7 +211,7 @@ async def test_killed_in_the_recovery_it_brings_everything_back(tmp_path: Path, 
     assert not await settle(scene)
     assert {what.split()[0] for what in scene.rack.did()[did:]} == {"mount", "uncordon"}
     assert scene.rack.cluster.cordoned() == set()
-    assert scene.rack.storage.mounted
+    assert_mounted(scene)
     assert not scene.journal_path.exists()
     (report,) = scene.reports()
     assert report["ending"] == "recovered"
@@ -229,4 +235,5 @@ async def test_killed_again_and_again_it_still_comes_to_the_same_end(tmp_path: P
         step for _, plan, step, *_ in seen if plan == "recovery"
     }
     assert scene.rack.cluster.cordoned() == set()
+    assert_mounted(scene)
     assert [report["ending"] for report in scene.reports()] == ["recovered"]

@@ -10,13 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hardware_sim.memory_rack import MASTER, MemoryRack, memory_rack
-from tests.sim.daemons import (
-    CYCLE,
-    MASTER_OFF,
-    Daemon,
-    assert_off_in_order,
-)
+from tests.sim.daemons import CYCLE, MASTER_OFF, NAS_ADDRESS, Daemon, assert_off_in_order
 from upsd.domain.plan import StepState
+from upsd.domain.rack import Pod
 from upsd.shutdown.phase import Phase
 
 if TYPE_CHECKING:
@@ -98,6 +94,20 @@ async def test_what_an_abort_undid_is_done_again_by_a_resumed_shutdown(daemon: D
     await after.phase(Phase.FINISHED)
     assert {f"cordon {name}" for name in (*rack.hosts, MASTER)} <= set(rack.did())
     assert_off_in_order(rack)
+
+
+async def test_a_resumed_shutdown_still_names_who_may_not_have_written_all(daemon: Daemon, rack: MemoryRack) -> None:
+    """The drains that saw them are not done again."""
+    for name, server in (("immich", NAS_ADDRESS), ("other", "192.168.7.99")):
+        rack.cluster.add_pod("pi4-a", Pod("web", name, name, file_servers=(server,)))
+        rack.cluster.broken.add(f"web/{name}")
+    daemon.conductor.start("on-battery")
+    await daemon.step("unmount nas", StepState.RUNNING)
+    await daemon.kill()
+    after = daemon.restart()
+    await after.phase(Phase.FINISHED)
+    assert after.conductor.progress["drain pi4-a"].detail == "done before"
+    assert after.conductor.progress["flush nas"].detail.endswith("; still in use when its drain ended: web/immich")
 
 
 async def story(daemon: Daemon, pauses_s: list[float], kills: list[Callable[[Daemon], asyncio.Task[None]]]) -> Daemon:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 from typing import TYPE_CHECKING
 
 import pytest
@@ -17,6 +18,7 @@ from upsd.shutdown.phase import Phase
 from upsd.shutdown.records import replay
 from upsd.shutdown.steps import GoingOff, RemoteMachine
 from upsd.shutdown.steps.last_look import LastLook
+from upsd.shutdown.steps.off_evidence import OffEvidence
 from upsd.shutdown.steps.poweroff import Poweroff
 
 if TYPE_CHECKING:
@@ -53,7 +55,10 @@ async def test_a_machine_that_came_up_meanwhile_is_told(bench: Workbench, rack: 
     """The others are silent, which costs no time."""
     rack.hosts["pi4-b"].off_at = 0.0
     progress = await bench.do(StepKind.LAST_LOOK, "rack")
-    assert (progress.state, progress.detail) == (StepState.FORCED, "on after all, and told to go off: pi4-a")
+    assert (progress.state, progress.detail) == (
+        StepState.FORCED,
+        "on after all, and told to go off: pi4-a; silent: pi4-b",
+    )
     assert rack.did() == ["poweroff pi4-a"]
 
 
@@ -64,6 +69,28 @@ async def test_where_all_are_silent_nothing_is_done(bench: Workbench, rack: Memo
     progress = await bench.do(StepKind.LAST_LOOK, "rack")
     assert (progress.state, progress.detail) == (StepState.DONE, "silent: pi4-a, pi4-b")
     assert rack.did() == []
+
+
+async def test_one_whose_port_refuses_is_named_and_not_told(bench: Workbench, rack: MemoryRack) -> None:
+    """It is on its way, and takes no command; nobody who reads that may take it for silent."""
+    await bench.do(StepKind.POWEROFF, "pi4-a")
+    rack.hosts["pi4-b"].off_at = 0.0
+    progress = await bench.do(StepKind.LAST_LOOK, "rack")
+    assert (progress.state, progress.detail) == (StepState.DONE, "refuse: pi4-a; silent: pi4-b")
+    assert rack.did() == ["poweroff pi4-a"]
+
+
+async def test_one_that_was_taken_for_off_without_proof_is_looked_at_again(bench: Workbench, rack: MemoryRack) -> None:
+    """It refused until there was no more time, and may have come up again since."""
+    host = rack.hosts["pi4-a"]
+    host.poweroff_s = 300.0
+    rack.hosts["pi4-b"].off_at = 0.0
+    await bench.do(StepKind.POWEROFF, "pi4-a")
+    confirmed = await bench.do(StepKind.CONFIRM_OFF, "pi4-a")
+    assert confirmed.detail == "port refuses, no more time"
+    host.off_at = math.inf
+    progress = await bench.do(StepKind.LAST_LOOK, "rack")
+    assert progress.detail == "on after all, and told to go off: pi4-a; silent: pi4-b"
 
 
 async def test_one_that_refuses_keeps_no_other_from_being_told(bench: Workbench, rack: MemoryRack) -> None:
@@ -130,7 +157,9 @@ async def test_what_an_earlier_shutdown_knew_of_a_machine_is_forgotten_when_it_i
     machines = {"pi4-a": RemoteMachine(rack.hosts["pi4-a"], COMMAND)}
     going_off = GoingOff(acknowledged={"pi4-a"}, seen_off={"pi4-a"})
     with pytest.raises(RackError):
-        await Poweroff(machines, going_off)(STEP, context())
+        await Poweroff(machines, going_off, OffEvidence(going_off, None, lambda: None, {}), lambda _: None)(
+            STEP, context()
+        )
     assert going_off == GoingOff(asked={"pi4-a"})
 
 

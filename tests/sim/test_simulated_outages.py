@@ -41,6 +41,7 @@ def test_no_outage_of_fresh_seeds_costs_anything() -> None:
         mutants.without_the_ownership_mark,
         mutants.without_a_point_of_no_return,
         mutants.without_the_outlet_cycle,
+        mutants.with_a_port_that_refuses_taken_for_off,
         mutants.without_memory,
     ],
 )

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
 import pytest
 
 from hardware_sim.memory_cluster import MARK
-from hardware_sim.memory_rack import MASTER, MemoryHost, MemoryRack
-from tests.sim.workbench import COMMAND, Workbench, took_s
+from hardware_sim.memory_rack import MASTER, MemoryRack
+from tests.sim.workbench import Workbench, took_s
 from upsd.domain.plan import StepKind, StepState
-from upsd.domain.rack import PortAnswer, RackError
 from upsd.domain.storage import Flushed, RaidArray, RaidState, WrittenOut
-from upsd.shutdown.steps import RemoteMachine
 
 # announce
 
@@ -108,6 +106,28 @@ async def test_a_power_off_is_one_command(bench: Workbench, rack: MemoryRack) ->
     assert rack.did() == ["poweroff pi4-a"]
 
 
+async def test_the_mounts_of_a_machine_that_goes_off_are_told(bench: Workbench, rack: MemoryRack) -> None:
+    """Whoever reads the report sees what it wrote to."""
+    rack.hosts["pi4-a"].says = "upsd-worker: powering off\nmount=/mnt/nas\nmount=/mnt/media\n"
+    progress = await bench.do(StepKind.POWEROFF, "pi4-a")
+    assert (progress.state, progress.detail) == (StepState.DONE, "mounted there: /mnt/nas, /mnt/media")
+    assert bench.events == []
+
+
+async def test_a_hung_mount_of_a_machine_that_goes_off_is_named(bench: Workbench, rack: MemoryRack) -> None:
+    """What it had cached for that is lost, which is among what went wrong."""
+    rack.hosts["pi4-a"].says = "upsd-worker: powering off\nmount=/mnt/media\nhung_mount=/mnt/with\\040blank\n"
+    progress = await bench.do(StepKind.POWEROFF, "pi4-a")
+    assert (progress.state, progress.detail) == (
+        StepState.FORCED,
+        "does not answer there, and is detached: /mnt/with blank",
+    )
+    assert [(event.name, dict(event.fields)) for event in bench.events] == [
+        ("mount_hung", {"machine": "pi4-a", "mount": "/mnt/with blank"})
+    ]
+    assert "pi4-a" in bench.going_off.acknowledged
+
+
 async def test_a_refused_power_off_is_tried_three_times(bench: Workbench, rack: MemoryRack) -> None:
     """Then the reason stands, and the plan goes on."""
     rack.hosts["pi4-a"].faults.fail("run", "host key has changed")
@@ -133,112 +153,6 @@ async def test_a_host_that_accepts_and_hangs_is_asked_again(bench: Workbench, ra
 
     rack.hosts["pi4-b"].faults.hang("run", for_s=5)
     assert (await bench.do(StepKind.POWEROFF, "pi4-b", limit_s=30)).state is StepState.DONE
-
-
-# confirm-off
-
-
-@dataclass
-class ScriptedHost:
-    """A machine that accepts (+), refuses (x), is silent (-), or of which nobody can tell (?); the last goes on."""
-
-    script: str
-    commands: list[str] = field(default_factory=list)
-    asked: int = 0
-
-    async def run(self, command: str) -> str:
-        """Take the command and do nothing."""
-        self.commands.append(command)
-        return ""
-
-    async def run_unforced(self, command: str) -> str:
-        """Take the command and do nothing."""
-        return await self.run(command)
-
-    async def call_port(self) -> PortAnswer:
-        """What the script says."""
-        answer = self.script[min(self.asked, len(self.script) - 1)]
-        self.asked += 1
-        if answer == "?":
-            raise RackError("no such name")
-        return {"+": PortAnswer.ACCEPTS, "x": PortAnswer.REFUSES, "-": PortAnswer.SILENT}[answer]
-
-
-def use(bench: Workbench, script: str) -> ScriptedHost:
-    """Let pi4-a be a scripted machine."""
-    host = ScriptedHost(script)
-    bench.machines["pi4-a"] = RemoteMachine(host, COMMAND)
-    return host
-
-
-async def test_a_machine_is_off_after_three_silences(bench: Workbench) -> None:
-    """One refused connection is a busy machine, not one that is off."""
-    host = use(bench, "++-")
-    progress = await bench.do(StepKind.CONFIRM_OFF, "pi4-a", told=True)
-    assert (progress.state, progress.detail, host.asked) == (StepState.DONE, "off", 5)
-    assert host.commands == []
-
-
-async def test_a_machine_that_refuses_is_off_when_it_has_long_been_so_as_a_rule(bench: Workbench) -> None:
-    """Its sshd ends long before its kernel does, so that alone is no proof that its power may go."""
-    use(bench, "+x")
-    progress = await bench.do(StepKind.CONFIRM_OFF, "pi4-a", told=True, expected_s=20, limit_s=60)
-    assert (progress.state, progress.detail) == (StepState.DONE, "off by its usual time: refuses connections")
-    assert took_s(progress) == pytest.approx(40, abs=1.5)
-
-
-async def test_a_machine_that_accepts_again_is_not_off(bench: Workbench) -> None:
-    """The count starts anew."""
-    host = use(bench, "--+--+-")
-    progress = await bench.do(StepKind.CONFIRM_OFF, "pi4-a", told=True)
-    assert (progress.state, host.asked) == (StepState.DONE, 9)
-
-
-@pytest.mark.parametrize("script", ["?", "--?"])
-async def test_that_nobody_can_tell_is_no_silence(bench: Workbench, script: str) -> None:
-    """A name that does not resolve any more, because DNS ran in the cluster, proves nothing."""
-    use(bench, script)
-    progress = await bench.do(StepKind.CONFIRM_OFF, "pi4-a", told=True, limit_s=30)
-    assert progress.state is StepState.TIMED_OUT
-    assert took_s(progress) == pytest.approx(30, abs=0.5)
-    assert "no such name" in bench.said
-
-
-async def test_a_machine_that_took_no_command_is_told_as_soon_as_it_answers(bench: Workbench, rack: MemoryRack) -> None:
-    """It was booting when its turn came, and half of a generous deadline may be too late for it."""
-    rack.hosts["pi4-a"].up_at = asyncio.get_running_loop().time() + 10
-    progress = await bench.do(StepKind.CONFIRM_OFF, "pi4-a", expected_s=20, limit_s=120)
-    assert (progress.state, progress.detail) == (StepState.FORCED, "off, after it was asked again")
-    assert took_s(progress) < 25
-
-
-async def test_a_machine_that_stays_on_is_asked_again_at_half_time(bench: Workbench, rack: MemoryRack) -> None:
-    """The first command may have got lost in a machine that was busy."""
-    start = asyncio.get_running_loop().time()
-    progress = await bench.do(StepKind.CONFIRM_OFF, "pi4-a", told=True, limit_s=60)
-    assert (progress.state, progress.detail) == (StepState.FORCED, "off, after it was asked again")
-    assert rack.did() == ["poweroff pi4-a", "off pi4-a"]
-    assert rack.first("poweroff pi4-a") - start == pytest.approx(30, abs=1.5)
-
-
-async def test_a_machine_that_does_not_go_off_is_asked_once_more_and_given_up(
-    bench: Workbench, rack: MemoryRack
-) -> None:
-    """In time, and with words."""
-    rack.hosts["pi4-a"].deaf = 9
-    progress = await bench.do(StepKind.CONFIRM_OFF, "pi4-a", told=True, limit_s=60)
-    assert (progress.state, progress.detail) == (StepState.TIMED_OUT, "still up; asked again")
-    assert rack.did() == ["poweroff pi4-a"]
-
-
-async def test_a_machine_that_refuses_when_asked_again_is_still_waited_for(bench: Workbench, rack: MemoryRack) -> None:
-    """It may be on its way down, where it takes no new connections."""
-    host: MemoryHost = rack.hosts["pi4-a"]
-    host.faults.fail("run", "system is going down")
-    asyncio.get_running_loop().call_later(45, setattr, host, "off_at", 0)
-    progress = await bench.do(StepKind.CONFIRM_OFF, "pi4-a", told=True, limit_s=60)
-    assert progress.state is StepState.FORCED
-    assert "still up; system is going down" in bench.said
 
 
 # storage
@@ -350,6 +264,44 @@ async def test_the_nas_is_mounted_as_soon_as_it_is_back(bench: Workbench, rack: 
     assert "no route to host" in bench.said
 
 
+async def test_where_else_it_was_mounted_is_written_down_before_it_goes(bench: Workbench, rack: MemoryRack) -> None:
+    """Once, also where the unmount is done again; and not at all where it is mounted in one place only."""
+    rack.storage.others = {"/mnt/media", "/mnt/books"}
+    rack.storage.faults.hang("unmount", for_s=30)
+    rack.storage.faults.fail("detach", "no right")
+    for state in (StepState.FAILED, StepState.DONE, StepState.DONE):
+        assert (await bench.do(StepKind.UNMOUNT, "nas")).state is state
+    written = [record for record in bench.records if record["record"] == "mounts"]
+    assert written == [{"record": "mounts", "others": '["/mnt/books", "/mnt/media"]'}]
+    states = [record.get("state") for record in bench.records]
+    assert states[:3] == ["running", None, "failed"]
+
+
+async def test_it_is_mounted_again_wherever_it_was(bench: Workbench, rack: MemoryRack) -> None:
+    """After it is back; a place where that can't be done is named, and holds up nothing."""
+    rack.storage.others = {"/mnt/media", "/mnt/books"}
+    await bench.do(StepKind.UNMOUNT, "nas")
+    assert rack.storage.others == set()
+    progress = await bench.do(StepKind.WAIT_STORAGE, "nas")
+    assert (progress.state, progress.detail) == (StepState.DONE, "mounted")
+    assert rack.did() == ["unmount", "mount", "mount /mnt/books", "mount /mnt/media"]
+    rack.storage.faults.fail("mount_also", "needs a unit")
+    progress = await bench.do(StepKind.WAIT_STORAGE, "nas")
+    missing = [f"not mounted again at {place}: needs a unit" for place in ("/mnt/books", "/mnt/media")]
+    assert (progress.state, progress.detail.split("; ")) == (StepState.DONE, ["mounted", *missing])
+
+
+async def test_an_outage_that_is_over_leaves_nothing_of_it_to_the_next_one(bench: Workbench, rack: MemoryRack) -> None:
+    """A mount that a person has taken away since stays away, and who used the NAS then is no news."""
+    rack.storage.others = {"/mnt/media"}
+    await bench.do(StepKind.UNMOUNT, "nas")
+    bench.nas_users.by_node["pi4-a"] = ["web/immich"]
+    bench.parts.forget()
+    await bench.do(StepKind.WAIT_STORAGE, "nas")
+    assert rack.storage.others == set()
+    assert "immich" not in (await bench.do(StepKind.FLUSH, "nas")).detail
+
+
 async def test_a_mount_that_does_not_answer_is_waited_for(bench: Workbench, rack: MemoryRack) -> None:
     """Mounted is not enough: pods would hang on it."""
     rack.storage.faults.fail("is_mounted", "mounted, but hangs", for_s=20)
@@ -375,6 +327,10 @@ async def test_a_snapshot_that_takes_too_long_is_given_up(bench: Workbench, rack
     assert (progress.state, progress.detail) == (StepState.FAILED, "was not over in time, and was given up")
     assert took_s(progress) == pytest.approx(22, abs=0.5)
     assert rack.did() == ["give up the snapshot"]
+    rack.datastore.faults.fail("give_up", "systemd does not answer")
+    progress = await bench.do(StepKind.SNAPSHOT, "k3s")
+    why = "was not over in time, and still runs: systemd does not answer"
+    assert (progress.state, progress.detail) == (StepState.FAILED, why)
 
 
 async def test_a_snapshot_that_fails_is_tried_twice(bench: Workbench, rack: MemoryRack) -> None:
@@ -435,12 +391,3 @@ async def test_a_master_that_refuses_is_asked_again_soon(bench: Workbench, rack:
     await bench.do(StepKind.HOST_POWEROFF, MASTER, expected_s=40, minimum_s=40, limit_s=60)
     assert rack.first(f"poweroff {MASTER}") - start < 8
     assert "not authorized" in bench.said
-
-
-async def test_a_machine_that_was_never_heard_of_is_not_confirmed_off(bench: Workbench) -> None:
-    """It may run on behind a dead switch, with data for a NAS that is about to go."""
-    use(bench, "-")
-    progress = await bench.do(StepKind.CONFIRM_OFF, "pi4-a", expected_s=10, limit_s=60)
-    assert progress.state is StepState.FAILED
-    assert "never answered" in progress.detail
-    assert took_s(progress) == pytest.approx(20, abs=1.5)

@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 
 from hardware_sim.memory_world import MemoryWorld
+from tests.identities import IPLUG
 from tests.sim.outages import Outage, rules
-from upsd.domain.power import Reading
+from upsd.domain.power import OutputLoad, Reading
 from upsd.shutdown.phase import Phase
 from upsd.shutdown.records import Unfinished, replay, replay_lost_at
 
@@ -71,6 +72,19 @@ async def test_unknown_supply_shows_no_old_reading(outage: Outage) -> None:
     assert snapshot.power == "unknown"
     assert snapshot.reading is None
     assert snapshot.on_battery_s == pytest.approx(10.0)
+
+
+async def test_the_load_is_what_the_ups_says_of_it_and_only_while_it_is_heard(outage: Outage) -> None:
+    """Whether a machine is off hangs on it: a UPS that reports none delivers an unknown load, and not none."""
+    assert outage.supervisor.output_load() is None
+    outage.supervisor.identity = IPLUG
+    outage.supervisor.hear(on_battery(15.0))
+    assert outage.supervisor.output_load() is None
+    for percent, watts in ((10, 48.0), (0, 0.0)):
+        outage.supervisor.hear(replace(on_battery(16.0), load_percent=percent))
+        assert outage.supervisor.output_load() == OutputLoad(16.0, watts, 4.8)
+    outage.supervisor.tick(60.0)
+    assert outage.supervisor.output_load() is None
 
 
 async def test_silence_does_not_make_the_battery_fuller(outage: Outage) -> None:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from hardware_sim.memory_rack import MemoryRack
-    from upsd.domain.power import Event, Scalar
+    from upsd.domain.power import Event, OutputLoad, Scalar
     from upsd.shutdown.engine import Performer
 
 DELETE_GRACE_S = 5
@@ -42,6 +42,8 @@ class Workbench:
     scaled: tuple[Workload, ...] = ()
     nas_users: NasUsers = field(default_factory=NasUsers)
     records: list[Mapping[str, Scalar]] = field(default_factory=list)
+    load: OutputLoad | None = None
+    watts: dict[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Know the machines."""
@@ -68,6 +70,8 @@ class Workbench:
             battery=lambda: self.level,
             workloads=self.workloads,
             going_off=self.going_off,
+            load=lambda: self.load,
+            watts=self.watts,
         )
 
     @cached_property

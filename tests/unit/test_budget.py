@@ -23,15 +23,14 @@ if TYPE_CHECKING:
     from hypothesis.strategies import DrawFn
 
 TOLERANCE_S = 1e-6
-REFERENCE = shutdown_plan(
-    RackShape(
-        master=HostShape("k3s-master", 40, 120),
-        workers=tuple(HostShape(name, 20, 120) for name in ("pi4-a", "pi4-b", "pi3", "bananapi")),
-        cluster=ClusterShape(cordon_s=3, drain_s=60, drain_limit_s=300, delete_grace_s=5, ready_limit_s=600),
-        storage=StorageShape("nas", flush_s=5, limit_s=60, host=HostShape("nas", 40, 120)),
-        outlet_off_delay_s=180,
-    )
+RACK = RackShape(
+    master=HostShape("k3s-master", 40, 120),
+    workers=tuple(HostShape(name, 20, 120) for name in ("pi4-a", "pi4-b", "pi3", "bananapi")),
+    cluster=ClusterShape(cordon_s=3, drain_s=60, drain_limit_s=300, delete_grace_s=5, ready_limit_s=600),
+    storage=StorageShape("nas", flush_s=5, limit_s=60, host=HostShape("nas", 40, 120)),
+    outlet_off_delay_s=180,
 )
+REFERENCE = shutdown_plan(RACK)
 
 seconds = st.floats(0, 1000)
 

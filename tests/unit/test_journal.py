@@ -112,6 +112,38 @@ def test_what_ran_before_the_first_outage_is_remembered_until_it_is_closed() -> 
     assert fresh.workloads is None
 
 
+def test_where_else_the_nas_was_mounted_is_remembered_until_the_outage_is_closed() -> None:
+    """Across a boot and an undoing; a damaged record, or one of another shape, changes nothing."""
+    mounts: dict[str, Scalar] = {"record": "mounts", "others": '["/mnt/a", "/mnt/b"]'}
+    torn: list[dict[str, Scalar]] = [{"record": "mounts", "others": others} for others in ('["/mnt', "7", None)]
+    odd: dict[str, Scalar] = {"record": "workloads", "pods": "[]"}
+    found = replay(as_lines([OUTAGE, mounts, UNDOING, {**OUTAGE, "outage": "o2", "boot_id": "b2"}, *torn, odd]))
+    assert found is not None
+    assert found.mounts == {"/mnt/a", "/mnt/b"}
+    fresh = replay(as_lines([OUTAGE, mounts, CLOSED, OUTAGE]))
+    assert fresh is not None
+    assert fresh.mounts == frozenset()
+
+
+def test_who_was_left_on_the_nas_is_what_the_last_drain_of_the_node_has_seen() -> None:
+    """A drain that begins anew finds out anew, and what is undone is nobody's any more."""
+    left = [
+        {**step("drain pi4-a", "timed-out"), "on_nas": "web/a, web/b"},
+        {**step("drain pi4-b", "timed-out"), "on_nas": "db/c"},
+    ]
+    story = [OUTAGE, *left]
+    for more, expected in (
+        ([], {"pi4-a": "web/a, web/b", "pi4-b": "db/c"}),
+        ([step("drain pi4-a", "running")], {"pi4-b": "db/c"}),
+        ([step("flush nas", "running")], {"pi4-a": "web/a, web/b", "pi4-b": "db/c"}),
+        ([UNDOING], {}),
+        ([{**OUTAGE, "outage": "o2", "boot_id": "b2"}], {}),
+    ):
+        found = replay(as_lines([*story, *more]))
+        assert found is not None
+        assert found.on_nas == expected
+
+
 SHED: list[dict[str, Scalar]] = [
     {"record": "shedding", "outage": "o1", "reason": "extras", "workers": "pi3, pi4-a", "boot_id": "b1"},
     step("drain pi3", "running"),

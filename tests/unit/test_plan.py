@@ -33,18 +33,21 @@ RACK = RackShape(
     outlet_off_delay_s=180,
 )
 
+ASKING = {StepKind.CORDON, StepKind.DRAIN, StepKind.SNAPSHOT}
+"""What needs the API."""
+
 DATASTORE = DatastoreShape(snapshot_s=5, limit_s=60, stops=False)
 
-names = st.lists(st.sampled_from(["pi4-a", "pi4-b", "pi3", "bananapi"]), unique=True)
+roles = st.dictionaries(st.sampled_from(["pi4-a", "pi4-b", "pi3", "bananapi", "pi5"]), st.booleans())
 shapes = st.builds(
-    lambda workers, cluster, storage, datastore: replace(
+    lambda roles, cluster, storage, datastore: replace(
         RACK,
-        workers=tuple(HostShape(name, 20, 120) for name in workers),
+        workers=tuple(HostShape(name, 20, 120, server=server) for name, server in roles.items()),
         cluster=cluster,
         storage=storage,
         datastore=datastore,
     ),
-    names,
+    roles,
     st.sampled_from([None, CLUSTER]),
     st.sampled_from([None, NAS, replace(NAS, host=HostShape("nas", 40, 120))]),
     st.sampled_from([None, DATASTORE, replace(DATASTORE, stops=True)]),
@@ -94,6 +97,34 @@ def test_the_reference_rack_goes_off_in_the_order_of_the_design() -> None:
     ]
 
 
+def test_agents_go_before_the_snapshot_and_servers_after_it() -> None:
+    """As people read it; the master's own server is stopped at the same time as the others."""
+    workers = (
+        HostShape("pi5-a", 20, 120, server=True),
+        HostShape("pi4", 20, 120),
+        HostShape("pi5-b", 20, 120, server=True),
+    )
+    plan = shutdown_plan(replace(RACK, workers=workers, datastore=replace(DATASTORE, stops=True)))
+    assert ids(plan)[6:] == [
+        "poweroff pi4",
+        "confirm-off pi4",
+        "snapshot k3s",
+        "stop k3s",
+        "poweroff pi5-a",
+        "confirm-off pi5-a",
+        "poweroff pi5-b",
+        "confirm-off pi5-b",
+        "unmount nas",
+        "flush nas",
+        "last-look",
+        "outlet-cycle",
+        "host-poweroff k3s-master",
+    ]
+    assert {step.needs for step in plan.steps if step.id in {"stop k3s", "poweroff pi5-a", "poweroff pi5-b"}} == {
+        ("snapshot k3s",)
+    }
+
+
 @given(shapes)
 def test_every_step_comes_after_what_it_needs(shape: RackShape) -> None:
     """Any rack's plans are in an order that can run, with no name twice."""
@@ -121,12 +152,59 @@ def test_no_pod_moves_to_a_machine_that_is_about_to_die(shape: RackShape) -> Non
 
 
 @given(shapes)
-def test_a_worker_is_drained_before_it_goes_off(shape: RackShape) -> None:
+def test_an_agent_is_drained_before_it_goes_off(shape: RackShape) -> None:
     """Its own drain, and not those of others, which may take longer."""
     plan = shutdown_plan(shape)
-    for worker in shape.workers:
-        drains = {step for step in before(plan, f"poweroff {worker.name}") if step.startswith("drain")}
-        assert drains == ({f"drain {worker.name}"} if shape.cluster else set())
+    for agent in shape.agents:
+        drains = {step for step in before(plan, f"poweroff {agent.name}") if step.startswith("drain")}
+        assert drains == ({f"drain {agent.name}"} if shape.cluster else set())
+
+
+@given(shapes)
+def test_a_server_goes_off_when_nobody_needs_its_datastore_any_more(shape: RackShape) -> None:
+    """After the last agent, and after every step that asks the API; none waits for another."""
+    plan = shutdown_plan(shape)
+    asking = {step.id for step in plan.steps if step.kind in ASKING}
+    for server in shape.servers:
+        over = before(plan, f"poweroff {server.name}")
+        assert over >= asking | {f"confirm-off {agent.name}" for agent in shape.agents}
+        assert not {f"poweroff {other.name}" for other in shape.servers} & over
+        assert f"confirm-off {server.name}" in before(plan, "outlet-cycle")
+
+
+@given(shapes, st.data())
+def test_a_shutdown_after_a_shedding_that_is_taken_up_again_asks_no_api_without_a_quorum(
+    shape: RackShape, data: st.DataObject
+) -> None:
+    """Wherever it was interrupted; and that a server went off early proves nothing of what comes before the others."""
+    plan = shutdown_plan(shape)
+    names = [worker.name for worker in shape.workers]
+    wanted = data.draw(st.sets(st.sampled_from(names)) if names else st.just(set()))
+    shed = wanted - shape.kept_for_quorum(wanted, ())
+    early = {step.id for step in shed_plan(shape, shed).steps}
+    tried = early | set(ids(plan)[: data.draw(st.integers(0, len(plan.steps)))])
+    over = over_before(plan, tried, (), shed=shed)
+    begun = {step.target for step in of_kind(plan, StepKind.POWEROFF) if step.id in tried and step.target not in shed}
+    if begun & {server.name for server in shape.servers}:
+        assert {step.id for step in plan.steps if step.kind in ASKING and step.target not in shed} <= over
+    if tried == early:
+        assert not {step.id for step in plan.steps if step.target not in shed} & over
+
+
+@pytest.mark.parametrize(
+    ("servers", "down", "may_go"),
+    [(1, 0, 0), (2, 0, 1), (2, 1, 0), (3, 0, 1), (4, 0, 2), (4, 1, 1), (4, 3, 0)],
+)
+def test_no_more_servers_go_off_early_than_the_quorum_can_spare(servers: int, down: int, may_go: int) -> None:
+    """Beside the master's; those that are down anyway count, and agents do not."""
+    names = [f"server-{number}" for number in range(servers)]
+    shape = replace(
+        RACK, workers=(HostShape("pi3", 20, 120), *(HostShape(name, 20, 120, server=True) for name in names))
+    )
+    away = names[:down]
+    kept = shape.kept_for_quorum({*names, "pi3"}, away)
+    assert kept <= set(names) - set(away)
+    assert len(names) - len(away) - len(kept) == may_go
 
 
 @given(shapes)
@@ -141,12 +219,12 @@ def test_the_nas_goes_when_nobody_writes_to_it_any_more(shape: RackShape) -> Non
 
 @given(shapes)
 def test_the_datastore_is_copied_when_nothing_changes_it_and_before_its_place_may_go(shape: RackShape) -> None:
-    """After every drain and every worker; before the NAS is unmounted, on which it may be put."""
+    """After every drain and every agent; before the NAS is unmounted, on which it may be put."""
     plan = shutdown_plan(shape)
     assert len(of_kind(plan, StepKind.SNAPSHOT)) == (shape.datastore is not None)
     for snapshot in of_kind(plan, StepKind.SNAPSHOT):
         drains = {step.id for step in plan.steps if step.kind is StepKind.DRAIN}
-        assert drains | {f"confirm-off {worker.name}" for worker in shape.workers} <= before(plan, snapshot.id)
+        assert drains | {f"confirm-off {agent.name}" for agent in shape.agents} <= before(plan, snapshot.id)
         for unmount in of_kind(plan, StepKind.UNMOUNT):
             assert snapshot.id in before(plan, unmount.id)
 
@@ -159,8 +237,7 @@ def test_nothing_needs_the_api_once_its_server_is_stopped(shape: RackShape) -> N
     assert len(stops) == (shape.datastore is not None and shape.datastore.stops)
     for stop in stops:
         assert "snapshot k3s" in before(plan, stop.id)
-        needing = {StepKind.CORDON, StepKind.DRAIN, StepKind.SNAPSHOT}
-        assert not [step for step in plan.steps if step.kind in needing and stop.id in before(plan, step.id)]
+        assert not [step for step in plan.steps if step.kind in ASKING and stop.id in before(plan, step.id)]
 
 
 def test_a_server_that_was_stopped_is_started_again_before_anything_asks_its_api() -> None:
@@ -280,6 +357,19 @@ def test_the_recovery_comes_in_the_order_in_which_one_needs_the_other() -> None:
     for number, step in enumerate(plan.steps):
         others = {"wait-host pi4-a"} if step.id == "wait-host pi4-b" else set()
         assert before(plan, step.id) == set(ids(plan)[:number]) - others
+
+
+@given(shapes)
+def test_servers_are_waited_for_before_agents(shape: RackShape) -> None:
+    """Until the API answers, for which a quorum is enough: one that stays off keeps no agent waiting."""
+    plan = recovery_plan(shape)
+    waits = {f"wait-host {server.name}" for server in shape.servers}
+    assert len(of_kind(plan, StepKind.WAIT_QUORUM)) == bool(shape.servers and shape.cluster)
+    for agent in shape.agents:
+        over = before(plan, f"wait-host {agent.name}")
+        assert over & {*waits, "wait-quorum"} == ({"wait-quorum"} if shape.cluster and waits else waits)
+    for ready in of_kind(plan, StepKind.WAIT_READY):
+        assert {f"wait-host {worker.name}" for worker in shape.workers} <= before(plan, ready.id)
 
 
 @given(shapes)

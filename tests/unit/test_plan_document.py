@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
@@ -10,20 +11,38 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.unit.test_budget import REFERENCE, plans
+from tests.unit.test_budget import RACK, REFERENCE, plans
 from upsd.domain.power import RuntimeEstimate
 from upsd.plan_document import plan_document
 from upsd.shutdown.budget import critical_path_s, critical_steps, earliest_finishes
+from upsd.shutdown.plan import recovery_plan
+from upsd.shutdown.shedding import ShedGroup
 
 if TYPE_CHECKING:
     from upsd.domain.plan import Plan
+
+GROUPS = (
+    ShedGroup(name="extras", workers=("pi3", "bananapi"), on_battery_s=300.0, runtime_s=1200.0),
+    ShedGroup(name="lab", workers=("pi3",), runtime_s=600.0),
+)
 
 
 def told(low_s: float | None = 1440.0, plan: Plan = REFERENCE) -> dict[str, Any]:
     """The document, as a client reads it."""
     runtime = None if low_s is None else RuntimeEstimate(2 * low_s, low_s, 3 * low_s, "model")
     document: dict[str, Any] = json.loads(
-        json.dumps(plan_document(plan, runtime, reserve_s=60.0, margin_s=60.0), allow_nan=False)
+        json.dumps(
+            plan_document(
+                plan,
+                runtime,
+                reserve_s=60.0,
+                margin_s=60.0,
+                recovery=recovery_plan(RACK),
+                shedding=GROUPS,
+                wakes=["pi3"],
+            ),
+            allow_nan=False,
+        )
     )
     return document
 
@@ -59,6 +78,29 @@ def test_a_battery_too_small_says_what_would_be_left_out() -> None:
     assert battery["left_out"]
     assert "drain" not in told(120.0)["battery"]["left_out"]
     assert "drain" in told(60.0)["battery"]["left_out"]
+
+
+def test_what_goes_off_early_is_told_with_its_conditions_and_when() -> None:
+    """By the battery as it is now; and who would not come back by itself, if the shutdown never begins."""
+    extras = "extras: pi3, bananapi would go off after 5 min on battery or once no more than 20 min of runtime is left"
+    assert told(1440.0)["shedding"] == [
+        f"{extras}; if the mains went now, in 4 min. Not woken when it is back, for want of `mac`: bananapi.",
+        "lab: pi3 would go off once no more than 10 min of runtime is left; if the mains went now, in 14 min.",
+    ]
+    assert "mains went now, in 0 s" in told(60.0)["shedding"][1]
+    before = told(None)["shedding"]
+    assert "in 5 min." in before[0]
+    assert before[1] == "lab: pi3 would go off once no more than 10 min of runtime is left."
+
+
+def test_what_brings_everything_back_is_told_step_by_step() -> None:
+    """In its order, and without a point of no return."""
+    lines = told()["recovery"]
+    named = [line.split()[1] for line in lines if re.match(r" *\d+s ", line)]
+    assert named[0] == "wait-battery"
+    assert named[-2:] == ["uncordon", "workloads"]
+    assert not any("no return" in line for line in lines)
+    assert lines[-2].startswith("The whole plan usually takes")
 
 
 def test_before_the_first_reading_nothing_is_invented() -> None:

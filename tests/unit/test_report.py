@@ -47,7 +47,7 @@ SHUTDOWN = [
     step("03:35:31", "poweroff pi3", "running", commits=True),
     step("03:35:32", "poweroff pi3", "done", seconds=1.0),
     step("03:35:32", "confirm-off pi3", "running"),
-    step("03:35:52", "confirm-off pi3", "done", seconds=20.0, detail="off"),
+    step("03:35:52", "confirm-off pi3", "done", seconds=20.0, detail="port silent"),
     step("03:35:52", "flush nas", "running"),
     step("03:36:22", "flush nas", "timed-out", seconds=30.0),
     step("03:36:23", "host-poweroff m", "running", commits=True),
@@ -68,6 +68,7 @@ def test_the_report_says_who_was_down_from_when_to_when() -> None:
     """From being seen off, or else told, to the first sign of life; across midnight and a boot."""
     report = make_report(numbered([*SHUTDOWN, *RECOVERY]), "iplug")
     down = {machine.machine: (machine.off_at, machine.back_at, machine.down_s) for machine in report.machines}
+    assert {machine.machine: machine.off_by for machine in report.machines} == {"pi3": "port silent", "m": None}
     day = 24 * 3600 - 3600 - 35 * 60
     assert down == {
         "pi3": ("2026-01-14T03:35:52.000Z", "2026-01-15T02:01:11.000Z", day + 71.0 - 52.0),
@@ -123,7 +124,7 @@ def test_the_text_is_a_document_that_can_be_read_as_it_stands() -> None:
     assert lines[0] == "# Outage of 14 January 2026, 03:10"
     assert lines[2].startswith("**The rack was shut down, and brought back.** iplug was without mains for 22 h 50 min.")
     assert "| Shutdown took  | 1 min 23 s of 2 min 20 s expected" in text
-    assert "| pi3     | 03:35:31       | 03:35:52 | 15 Jan 02:01:11 | 22 h 25 min |" in lines
+    assert "| pi3     | 03:35:31       | 03:35:52 | port silent | 15 Jan 02:01:11 | 22 h 25 min |" in lines
     assert "web/\\|sql" in text
     tables = [block.splitlines() for block in text.split("\n\n") if block.startswith("|")]
     assert len(tables) == 5

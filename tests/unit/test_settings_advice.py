@@ -48,6 +48,16 @@ NAS = '[nas]\nmount = "/mnt/nas"\nwatts = 18\n'
             "kubernetes.tiers:",
             "set drain_limit to 68 s or more",
         ),
+        (
+            RACK.replace("watts = 7", 'watts = 7\nrole = "server"', 1),
+            "workers: with 2 k3s servers",
+            "make it an odd number",
+        ),
+        (
+            RACK.replace("watts = 7", 'watts = 7\nrole = "server"') + '[datastore]\ndirectory = "/var/lib/snapshots"',
+            "datastore.kind:",
+            'set kind = "etcd"',
+        ),
         (RACK + NAS, "nas:", "set its host and poweroff_command"),
         (RACK + '[mqtt]\nhost = "broker"', "mqtt.tls:", "set tls = true"),
         (RACK + BROKER + 'username = "u"', "mqtt.username:", "set password_file"),

@@ -37,6 +37,7 @@ def rack(path: Path, text: str) -> Rack:
         cluster=None,
         hosts={},
         battery=lambda: AMPLE,
+        load=lambda: None,
     )
 
 

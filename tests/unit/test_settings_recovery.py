@@ -87,6 +87,24 @@ def test_a_group_that_could_never_be_shed_as_meant_is_refused(path: Path, text: 
     assert any(why in problem for problem in problems(path, RACK + text))
 
 
+SERVERS = RACK.replace("watts = 7", 'watts = 7\nrole = "server"')
+
+
+def test_no_more_servers_are_shed_than_the_quorum_can_spare(path: Path) -> None:
+    """In all groups together, since all may be off at once; of two there is none to spare."""
+    one = SHEDDING + "runtime = 900\n"
+    both = one + one.replace("extras", "more").replace("pi4-a", "pi4-b")
+    assert load(path, SERVERS + one).servers == 3
+    (problem,) = problems(path, SERVERS + both)
+    assert problem.endswith(
+        "pi4-a, pi4-b: of 3 k3s servers (with the master) 2 must stay on, or there is no API; take 1 of them out of the"
+        " groups"
+    )
+    two = RACK.replace("watts = 7", 'watts = 7\nrole = "server"', 1)
+    assert any("of 2 k3s servers (with the master) 2 must stay on" in problem for problem in problems(path, two + one))
+    assert load(path, two + one.replace("pi4-a", "pi4-b")).servers == 2
+
+
 def test_a_worker_that_can_be_shed_but_not_woken_is_warned_of(path: Path) -> None:
     """It would stay off after every short outage."""
     settings = load(path, RACK + SHEDDING + "runtime = 900\n")

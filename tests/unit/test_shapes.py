@@ -57,6 +57,13 @@ def test_the_plan_knows_who_can_be_woken_and_how_long_a_recovery_waits(tmp_path:
     assert shape.recovery == RecoveryShape(boot_s=90, boot_limit_s=240, battery_limit_s=7200, workloads_limit_s=180)
 
 
+def test_the_plan_knows_which_workers_are_servers(tmp_path: Path) -> None:
+    """Only those whose role says so."""
+    text = TEXT.replace('name = "pi4-a"\n', 'name = "pi4-a"\nrole = "server"\n')
+    shape = shapes.rack_shape(load(tmp_path / "upsd.toml", text))
+    assert {worker.name: worker.server for worker in shape.workers} == {"pi4-a": True, "pi4-b": False}
+
+
 def test_the_decisions_know_the_groups(tmp_path: Path) -> None:
     """Each with its own conditions."""
     rules = shapes.supervisor_rules(settings(tmp_path))
@@ -73,8 +80,10 @@ def test_only_a_machine_with_a_mac_is_woken_and_by_way_of_its_network(tmp_path: 
         cluster=None,
         hosts=adapters.ssh_hosts(found, adapters.ssh_identity(found)),
         battery=lambda: AMPLE,
+        load=lambda: None,
     )
     assert {name: machine.waker for name, machine in rack.machines.items()} == {
         "pi4-a": None,
         "pi4-b": WakeOnLan("dc:a6:32:01:02:03", "192.168.7.255"),
     }
+    assert rack.watts == {machine.name: machine.watts for machine in found.machines}

@@ -8,7 +8,14 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from upsd.domain.worker import PoweroffStage, WorkerStatus, WorkerStatusError, parse_status
+from upsd.domain.worker import (
+    NetworkMounts,
+    PoweroffStage,
+    WorkerStatus,
+    WorkerStatusError,
+    parse_mounts,
+    parse_status,
+)
 
 KEYS = st.sampled_from(
     ["version", "uptime_s", "load_1m", "throttled", "under_voltage", "root_errors", "k3s", "poweroff", "x"]
@@ -46,6 +53,23 @@ def test_a_whole_status_is_read() -> None:
         k3s="active",
         poweroff=PoweroffStage.WAITING,
     )
+
+
+def test_the_mounts_that_a_power_off_names_are_read() -> None:
+    """As the kernel writes them, with blanks as numbers; a line that is none of them says nothing."""
+    said = "upsd-worker: powering off\nmount=/a\\040b\nhung_mount=/c\\134040\nmount=/d\n=\nmount\nmount=/e=f\n"
+    assert parse_mounts(said) == NetworkMounts(("/a b", "/d", "/e=f"), ("/c\\040",))
+
+
+@pytest.mark.parametrize("said", ["", "Shutdown scheduled", "upsd-worker: powering off\n"])
+def test_a_power_off_that_names_no_mounts_has_none(said: str) -> None:
+    """As that of a machine without our helper."""
+    assert parse_mounts(said) == NetworkMounts()
+
+
+def test_what_can_t_be_printed_is_not_read_as_such() -> None:
+    """It would break whatever shows it."""
+    assert parse_mounts("mount=/a\\012b\n").answering == ("/a\\012b",)
 
 
 def test_what_is_not_said_is_not_known() -> None:

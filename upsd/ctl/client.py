@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 ANSWER_TIMEOUT_S = 5.0
 STREAM_TIMEOUT_S = 120.0
 """The daemon repeats its state more often than this, so longer silence means that it is stuck."""
+UNIT = "/etc/systemd/system/upsd.service"
+"""Where NUT, since Debian 13, puts the second name of its server; it wins over the unit of the Debian package."""
 
 
 class NoDaemonError(Exception):
@@ -66,6 +68,8 @@ def _checked(line: bytes, path: str) -> dict[str, Any]:
 
 def _advice(error: OSError, path: str) -> str:
     if isinstance(error, FileNotFoundError):
+        if _is_nut_s():
+            return f"no upsd on {path}: upsd.service is a second name of NUT's server here; see `man upsd.service`"
         return f"no upsd on {path}: start it (systemctl start upsd), or name its socket with --socket"
     if isinstance(error, ConnectionRefusedError):
         return f"no upsd listens on {path} any more: see `systemctl status upsd`"
@@ -74,3 +78,9 @@ def _advice(error: OSError, path: str) -> str:
     if isinstance(error, TimeoutError):
         return f"upsd on {path} does not answer: see `systemctl status upsd`"
     return f"{path}: {error.strerror or error}: check --socket"
+
+
+def _is_nut_s() -> bool:
+    from pathlib import Path  # noqa: PLC0415 - who gets an answer does without
+
+    return Path(UNIT).resolve().name == "nut-server.service"

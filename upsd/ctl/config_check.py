@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING
 from upsd.ctl.machine_check import absent
 from upsd.settings import EXIT_CONFIG, SettingsError, load_settings
 from upsd.settings_advice import advise
-from upsd.shapes import battery_facts, rack_shape
+from upsd.shapes import battery_facts, rack_shape, supervisor_rules
 from upsd.shutdown.budget import critical_path_s, describe
 from upsd.shutdown.durations import learned
 from upsd.shutdown.learner import DurationsError, load
-from upsd.shutdown.plan import shutdown_plan
+from upsd.shutdown.plan import recovery_plan, shutdown_plan
+from upsd.shutdown.shedding import describe as describe_shedding
 from upsd.ups.battery.watch import full_runtime
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ def run(path: str) -> int:
         print(f"{path}: warning: {advice}", file=sys.stderr)
     for sentence in absent(settings):
         print(f"{path}: not on this machine: {sentence}", file=sys.stderr)
-    plan = _plan(settings)
+    plan, recovery = _plans(settings)
     watts = sum(machine.watts for machine in settings.machines)
     runtime = full_runtime(battery_facts(settings, None), watts)
     usable_s = runtime.low_s - settings.battery.reserve - settings.shutdown.margin
@@ -43,16 +44,24 @@ def run(path: str) -> int:
         f"\nA full battery carries {watts:.0f} W for {runtime.low_s / 60:.0f} to {runtime.high_s / 60:.0f} min by our"
         f" model; {max(0.0, usable_s) / 60:.0f} min of that\nmay be counted on, after the reserve and the margin."
     )
+    wakes = [worker.name for worker in rack_shape(settings).workers if worker.wakes]
+    if groups := supervisor_rules(settings).shedding:
+        print("\nBefore it, so that the battery lasts longer for the rest (by a full battery):")
+        print("\n".join(f"  {sentence}" for sentence in describe_shedding(groups, wakes, runtime.low_s)))
+    print("\nAnd this is what would bring everything back:\n")
+    print("\n".join(describe(recovery)))
     if critical_path_s(plan) > usable_s:
         print(f"{path}: warning: the plan does not fit this battery; see battery.* and the watts", file=sys.stderr)
     return 0
 
 
-def _plan(settings: Settings) -> Plan:
-    """The plan, with what the daemon has measured of its steps."""
-    plan = shutdown_plan(rack_shape(settings))
+def _plans(settings: Settings) -> tuple[Plan, Plan]:
+    """The shutdown and the recovery, with what the daemon has measured of their steps."""
+    shape = rack_shape(settings)
+    shutdown, recovery = shutdown_plan(shape), recovery_plan(shape)
     try:
-        return learned(plan, load(settings.state_directory))
+        durations = load(settings.state_directory)
     except DurationsError as error:
         print(f"warning: {error}", file=sys.stderr)
-        return plan
+        return shutdown, recovery
+    return learned(shutdown, durations), learned(recovery, durations)

@@ -79,7 +79,7 @@ def _enroll(place: Place, settings: Settings, options: Namespace) -> None:
     ssh = settings.ssh
     made = openssh.make_key(ssh.key_file)
     print(f"The key {ssh.key_file} {'was made' if made else 'is there'}.")
-    pinned = _trust(place, ssh.known_hosts_file, options)
+    pinned = trust(place, ssh.known_hosts_file, options)
     administrator = options.administrator or getpass.getuser()
     print(f"Logging in to {place.host} as {administrator}.", flush=True)
     said = openssh.run_as_administrator(
@@ -105,8 +105,12 @@ def _enroll(place: Place, settings: Settings, options: Namespace) -> None:
         print(f'Its sshd does not name the helper; add rehearse_command = "check" to its table in {options.config}')
 
 
-def _trust(place: Place, known_hosts: Path, options: Namespace) -> bool:
-    """See that its host key is pinned, which may take a question; whether it was pinned now."""
+def trust(place: Place, known_hosts: Path, options: Namespace) -> bool:
+    """See that its host key is pinned, which may take a question; whether it was pinned now.
+
+    Raises:
+        OpenSshError: it is not, with the reason.
+    """
     shown = openssh.host_keys(place.host, place.port)
     pinned = openssh.pinned(known_hosts, place.host, place.port)
     prints = {key.fingerprint for key in shown}

@@ -85,6 +85,10 @@ def _command(options: Namespace) -> int:
             from upsd.ctl.readiness import run as run_readiness  # noqa: PLC0415 - the others do without
 
             return run_readiness(options, _socket(options), _paint(options))
+        case "setup":
+            from upsd.ctl.setup.command import run as run_setup  # noqa: PLC0415 - the others do without
+
+            return run_setup(options, _socket(options), _paint(options))
         case "enroll":
             from upsd.ctl.enroll import run as run_enroll  # noqa: PLC0415 - the others do without
 
@@ -135,6 +139,11 @@ def _plan(options: Namespace) -> int:
     plan = client.ask(_socket(options), "plan")["plan"]
     if options.json:
         print(json.dumps(plan))
+        return OK
+    if options.recovery:
+        from upsd.ctl.words import plain  # noqa: PLC0415 - the others do without
+
+        print("\n".join(map(plain, plan["recovery"])))
         return OK
     import shutil  # noqa: PLC0415 - the others do without
 

@@ -61,15 +61,17 @@ def build_parser() -> argparse.ArgumentParser:
         commands.add_parser,
         "plan",
         common,
-        about="Draw the shutdown that an outage would run, against the battery.",
-        examples=("upsctl plan", "upsctl plan --json"),
+        about="Draw the shutdown that an outage would run, and say what goes off before it.",
+        examples=("upsctl plan", "upsctl plan --recovery", "upsctl plan --json"),
         exits=("0   shown", "1   upsd has no plan to show", "3   no upsd answers"),
     )
+    plan.add_argument("--recovery", action="store_true", help="list the steps that bring everything back, instead")
     _add_json(plan, "the plan as upsd gives it")
 
     _add_plan_acts(commands.add_parser, common)
     _add_outages(commands.add_parser, common)
     _add_readiness(commands.add_parser, common)
+    _add_setup(commands.add_parser, common)
     _add_enroll(commands.add_parser, common)
     _add_ups(commands.add_parser, common)
     _add_config(commands.add_parser, common)
@@ -205,6 +207,41 @@ def _add_drill(add_parser: Callable[..., argparse.ArgumentParser], common: argpa
     drill.add_argument("worker", metavar="WORKER", help="its name in the settings")
     drill.add_argument("--yes", action="store_true", help="you mean it; without it you are told what would happen")
     _add_json(drill, "one JSON object with how each step went, at the end")
+
+
+def _add_setup(add_parser: Callable[..., argparse.ArgumentParser], common: argparse.ArgumentParser) -> None:
+    setup = _described(
+        add_parser,
+        "setup",
+        common,
+        about="Set upsd up on this machine, which is a k3s server with the UPS on its cable: finds the UPS,\n"
+        "reads the nodes, writes the settings, grants the rights in the cluster, enrolls the workers,\n"
+        "starts the service and rehearses the shutdown. It asks and explains, never arms, and can be\n"
+        "run again: what is as it should be stays untouched.",
+        examples=(
+            "sudo upsctl setup",
+            "sudo upsctl setup --yes --answers answers.toml",
+            "sudo upsctl setup --print-answers > answers.toml",
+        ),
+        exits=(
+            "0   all is done",
+            "1   something failed or is missing, with what to do",
+            "130 stopped (Ctrl-C): what is done stays done, and the next run goes on from there",
+        ),
+    )
+    setup.add_argument("--answers", metavar="FILE", help="take these answers (TOML) and ask for the others only")
+    setup.add_argument(
+        "--yes",
+        action="store_true",
+        help="ask nothing: what neither FILE nor the former run answers takes its default, and what has none is an"
+        " error that names it",
+    )
+    setup.add_argument(
+        "--print-answers",
+        action="store_true",
+        help="only show the answers of the former run, or else an example, as a FILE for --answers",
+    )
+    setup.add_argument("--config", metavar="PATH", default=DEFAULT_SETTINGS, help="the settings; else %(default)s")
 
 
 def _add_enroll(add_parser: Callable[..., argparse.ArgumentParser], common: argparse.ArgumentParser) -> None:

@@ -76,6 +76,10 @@ class _Chart:
         yield ""
         for sentence in _sentences(self._plan):
             yield from textwrap.wrap(sentence, self._width)
+        if self._plan["shedding"]:
+            yield from ("", "Before it, so that the battery lasts longer for the rest:")
+        for sentence in self._plan["shedding"]:
+            yield from textwrap.wrap(plain(sentence), self._width, initial_indent="  ", subsequent_indent="    ")
 
     def _spans(self) -> list[tuple[float, float]]:
         usual_s = float(self._plan["expected_s"])

@@ -29,6 +29,7 @@ class StepKind(enum.StrEnum):
     WAIT_BATTERY = "wait-battery"
     WAIT_HOST = "wait-host"
     WAIT_STORAGE = "wait-storage"
+    WAIT_QUORUM = "wait-quorum"
     WAIT_READY = "wait-ready"
     WORKLOADS = "workloads"
 

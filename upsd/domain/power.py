@@ -104,6 +104,15 @@ class Reading:
     doubts: tuple[Doubt, ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class OutputLoad:
+    """What a UPS says that it delivers (W), taken at loop time `at`; it tells nothing apart below `step_w`."""
+
+    at: float
+    watts: float
+    step_w: float
+
+
 class PowerState(enum.StrEnum):
     """What feeds the rack, as far as we know."""
 

@@ -211,8 +211,14 @@ class Storage(Protocol):
     async def is_mounted(self) -> bool:
         """Whether it is mounted and answers."""
 
+    async def also_mounted(self) -> Sequence[str]:
+        """Where it is mounted here besides: what `unmount` takes off too, and `mount` does not bring back."""
+
     async def mount(self) -> None:
-        """Mount it here; mounted already is no error."""
+        """Mount it here, where the settings say; mounted already is no error."""
+
+    async def mount_also(self, place: str) -> None:
+        """Mount it in another place, where it was mounted before; mounted already is no error."""
 
     def rehearsed(self) -> Storage:
         """The same, for a rehearsal: over SSH nothing runs that might be another command than the one it is asked."""

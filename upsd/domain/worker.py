@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import enum
 import math
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -80,6 +81,31 @@ def parse_status(text: str) -> WorkerStatus:
             except ValueError as error:
                 raise WorkerStatusError(f"{key} can't be {said[key][:60]!r}: {error}") from None
     return WorkerStatus(**values)  # type: ignore[arg-type]  # each reader gives what its field holds
+
+
+@dataclass(frozen=True, slots=True)
+class NetworkMounts:
+    """Where a worker has network file systems mounted: those that answer, and those that do not."""
+
+    answering: tuple[str, ...] = ()
+    hung: tuple[str, ...] = ()
+
+
+def parse_mounts(text: str) -> NetworkMounts:
+    """What `upsd-worker poweroff` says of network file systems; nothing if it was another command that answered."""
+    said = [line.partition("=") for line in text[:_LONGEST].splitlines()]
+    return NetworkMounts(
+        *(
+            tuple(_place(place) for key, _, place in said if key == wanted and place)
+            for wanted in ("mount", "hung_mount")
+        )
+    )
+
+
+def _place(escaped: str) -> str:
+    """A path as the kernel writes it, with blanks as octal numbers; what can't be printed stays as it is."""
+    plain = re.sub(r"\\([0-3][0-7]{2})", lambda found: chr(int(found[1], 8)), escaped)
+    return plain if plain.isprintable() else escaped
 
 
 def _number(text: str) -> float:

@@ -50,8 +50,6 @@ class MountedNas:
     forced_is_safe: bool = False
     mountinfo: Path = Path("/proc/self/mountinfo")
     meminfo: Path = Path("/proc/meminfo")
-    taken_off: set[Path] = field(default_factory=set)
-    """Other mounts of the NAS that were unmounted here."""
     servers: set[str] = field(default_factory=set)
     """What the mount at `mount_point` called its server while it was there."""
 
@@ -97,16 +95,20 @@ class MountedNas:
             raise RackError("; ".join(problems))
         return tuple(str(mount) for mount in mounts)
 
+    async def also_mounted(self) -> tuple[str, ...]:
+        """Where it is mounted besides."""
+        return tuple(str(mount) for mount in self._mounts() if mount != self.mount_point)
+
     async def mount(self) -> None:
-        """Mount it, and what else of it was unmounted; mounted already is no error."""
+        """Mount it at its mount point; mounted already is no error."""
         if not self._listed():
             await self._run(self.mount_command, "start", self.mount_point)
-        for mount in sorted(self.taken_off):
-            self.taken_off.discard(mount)
-            try:
-                await self._run(None, "start", mount)
-            except RackError as error:
-                log.warning("mount_not_restored", mount=str(mount), reason=str(error))
+
+    async def mount_also(self, place: str) -> None:
+        """Mount it in another place, which takes a unit for it; mounted already is no error."""
+        mount = Path(place)
+        if not mounted_at(self._table(), mount):
+            await self._run(None, "start", mount)
 
     def rehearsed(self) -> MountedNas:
         """The same, flushed over SSH only where that is sure to be what runs."""
@@ -181,11 +183,7 @@ class MountedNas:
         except RackError as error:
             # As where only root may open it: the unmount writes it out all the same.
             log.warning("mount_not_synced", mount=str(mount), reason=str(error))
-        if mount != self.mount_point:
-            self.taken_off.add(mount)
-            await self._run(None, "stop", mount)
-        else:
-            await self._run(self.unmount_command, "stop", mount)
+        await self._run(self.unmount_command if mount == self.mount_point else None, "stop", mount)
         if mounted_at(self._table(), mount):
             raise RackError(f"{mount} is still mounted: look with `fuser -vm {mount}` who uses it")
 

@@ -154,11 +154,13 @@ class Conductor:
 
         What the shedding has done is done. `owed` are steps that an outage before it began and nobody has undone.
         """
-        self._owed |= frozenset(owed) | self._began_early()
+        early = self._began_early()
+        self._owed |= frozenset(owed) | early
+        over = over_before(self.plan, early, self._good_early(), shed=self.shedding)
         self.outage = self.outage if self.outage and self.phase is Phase.SHEDDING else self._name_outage()
         self.reason = reason
         self._emit(Event("shutdown_started", Severity.CRITICAL, {"outage": self.outage, "reason": reason}))
-        self._switch(Phase.SHUTTING_DOWN, partial(self._begin, self.outage, self._good_early()))
+        self._switch(Phase.SHUTTING_DOWN, partial(self._begin, self.outage, over))
 
     def resume(self, unfinished: Unfinished) -> None:
         """Take up a shutdown, or a shedding, that an earlier run of the daemon, in this boot, left unfinished."""
@@ -169,7 +171,7 @@ class Conductor:
             return
         self.outage, self.reason = unfinished.outage, unfinished.reason
         fields: dict[str, Scalar] = {"outage": unfinished.outage, "reason": unfinished.reason}
-        over = over_before(self.plan, unfinished.tried, unfinished.ended)
+        over = over_before(self.plan, unfinished.tried, unfinished.ended, shed=unfinished.shed)
         fields["steps_done"] = len(over)
         self._emit(Event("shutdown_resumed", Severity.CRITICAL, fields))
         self._switch(Phase.SHUTTING_DOWN, partial(self._shut_down, unfinished.outage, over))

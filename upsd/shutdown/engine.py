@@ -10,6 +10,7 @@ import asyncio
 import math
 from dataclasses import dataclass, field, replace
 from functools import partial
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Protocol
 
 import structlog
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 log = structlog.get_logger()
 
 _REPLAN_S = 1.0
-_LOOK_S = 15.0
+_A_MOMENT_S = 0.1
 _FOLLOW_S = 0.2
 _ABANDON_S = 2.0
 
@@ -55,6 +56,8 @@ class StepContext:
     """Makes a record durable, as far as the disk lets it."""
     fulfilled: bool = False
     """Whether being cut off from now on is how the step ends well."""
+    handed_on: dict[str, Scalar] = field(default_factory=dict)
+    """What the record of the step's end says besides, for the next run of the daemon."""
     guard: asyncio.Timeout | None = None
 
     @property
@@ -107,7 +110,7 @@ class Engine:
         self._record = record
         self._report = report
         self._battery_end_at = battery_end_at or (lambda: math.inf)
-        self._look_s = _REPLAN_S if battery_end_at else _LOOK_S
+        self._look_s = _REPLAN_S if battery_end_at else math.inf
         self._reserve_s = reserve_s
         self._progress: dict[str, StepProgress] = {}
         self._frontier = Frontier(Plan(PlanPurpose.SHUTDOWN, ()))
@@ -133,10 +136,17 @@ class Engine:
                     return self._progress
                 self._follow_battery(plan)
                 tasks = [running.task for running in self._running.values()]
-                await asyncio.wait(tasks, timeout=self._look_s, return_when=asyncio.FIRST_COMPLETED)
+                await asyncio.wait(tasks, timeout=self._quiet_s(), return_when=asyncio.FIRST_COMPLETED)
                 await self._collect()
         finally:
             await self._cancel_all()
+
+    def _quiet_s(self) -> float | None:
+        """For how long nothing has to be seen to, unless a step ends; `None` is for ever."""
+        now = asyncio.get_running_loop().time()
+        overdue_at = min(running.context.deadline_at for running in self._running.values()) + _ABANDON_S
+        quiet_s = min(self._look_s, overdue_at - now + _A_MOMENT_S)
+        return None if math.isinf(quiet_s) else max(_A_MOMENT_S, quiet_s)
 
     async def _start_ready(self, plan: Plan, outage: str) -> None:
         await self._leave_out(plan)
@@ -232,9 +242,9 @@ class Engine:
             del self._running[running.step.id]
             progress = self._progress[running.step.id]
             self._tell(replace(progress, state=outcome.state, detail=outcome.detail, ended_at=now))
-            await self._record_end(self._progress[running.step.id])
+            await self._record_end(self._progress[running.step.id], running.context.handed_on)
 
-    async def _record_end(self, progress: StepProgress) -> None:
+    async def _record_end(self, progress: StepProgress, handed_on: Mapping[str, Scalar] = MappingProxyType({})) -> None:
         began, ended = progress.started_at, progress.ended_at
         await self._record(
             {
@@ -244,6 +254,7 @@ class Engine:
                 "detail": progress.detail,
                 "seconds": None if began is None or ended is None else round(ended - began, 1),
                 "commits": progress.step.commits and progress.state is not StepState.LEFT_OUT,
+                **handed_on,
             }
         )
 

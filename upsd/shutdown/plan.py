@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from upsd.domain.plan import WHOLE_CLUSTER, Plan, PlanPurpose, Step, StepKind
+from upsd.domain.quorum import spare
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -48,13 +49,14 @@ _WORKLOADS_S = 30.0
 class HostShape:
     """A machine that is powered off: how long that usually takes, and the most it gets (s).
 
-    `wakes` is whether it can be switched on from afar.
+    `wakes` is whether it can be switched on from afar, `server` whether it runs a k3s server beside the master's.
     """
 
     name: str
     poweroff_s: float
     limit_s: float
     wakes: bool = False
+    server: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,9 +112,29 @@ class RackShape:
     recovery: RecoveryShape = field(default_factory=RecoveryShape)
     datastore: DatastoreShape | None = None
 
+    @property
+    def agents(self) -> tuple[HostShape, ...]:
+        """The workers that run no k3s server."""
+        return tuple(worker for worker in self.workers if not worker.server)
+
+    @property
+    def servers(self) -> tuple[HostShape, ...]:
+        """The workers that run one. With the master's they hold the datastore together."""
+        return tuple(worker for worker in self.workers if worker.server)
+
+    def kept_for_quorum(self, wanted: Collection[str], down: Collection[str]) -> frozenset[str]:
+        """Those of the workers who may not be off beside those that are `down`, or the datastore has no quorum."""
+        servers = [server.name for server in self.servers]
+        may_go = max(0, spare(len(servers) + 1) - sum(name in down for name in servers))
+        return frozenset([name for name in servers if name in wanted and name not in down][may_go:])
+
 
 def shutdown_plan(rack: RackShape) -> Plan:
     """The plan that powers the rack off: workers drained and off, NAS flushed, outlets scheduled, master off.
+
+    Workers that are k3s servers go off after all others, and after the last step that asks the API or the datastore.
+    None of them goes earlier, though the quorum could spare some: one may have been down before the outage, or be off
+    already, and nothing would be over sooner. From then on nothing needs the quorum, and they go all at once.
 
     No power-off in it has an inverse, not even that of a machine that could be woken: the first one is the point of no
     return. The plan ends with an outlet cycle that cold-starts everything, so to go on is sure to bring every machine
@@ -122,16 +144,21 @@ def shutdown_plan(rack: RackShape) -> Plan:
     steps = [_step(StepKind.ANNOUNCE, "rack", (), 0.5, 0.2, 1.0, harmless=True)]
     if rack.cluster:
         steps += _cluster_steps(rack.cluster, [host.name for host in (*rack.workers, master)])
-    for worker in rack.workers:
-        steps += _host_off(worker, (f"drain {worker.name}",) if rack.cluster else ("announce",))
+    for agent in rack.agents:
+        steps += _host_off(agent, (f"drain {agent.name}",) if rack.cluster else ("announce",))
 
-    # The workloads of every machine have ended, and every worker is off, before what they write to goes.
-    quiet = tuple(f"confirm-off {worker.name}" for worker in rack.workers)
-    quiet += (f"drain {master.name}",) if rack.cluster else ()
+    # The workloads of every machine have ended, and every agent is off, before what they write to goes.
+    quiet = tuple(f"confirm-off {agent.name}" for agent in rack.agents)
+    quiet += tuple(f"drain {server.name}" for server in (*rack.servers, master)) if rack.cluster else ()
     last = quiet or ("announce",)
     if rack.datastore:
-        steps += _datastore_steps(rack.datastore, last)
+        steps.append(_snapshot(rack.datastore, last))
         last = (steps[-1].id,)
+    stops = [_stop(last)] if rack.datastore and rack.datastore.stops else []
+    steps += stops
+    for server in rack.servers:
+        steps += _host_off(server, last)
+    last = (*_ids(stops), *(f"confirm-off {server.name}" for server in rack.servers)) or last
     if rack.storage:
         steps += _storage_steps(rack.storage, last)
         last = (steps[-1].id,)
@@ -178,7 +205,7 @@ def undo_plan(plan: Plan, started: Collection[str], rack: RackShape, *, shed: Co
     if rack.storage and StepKind.WAIT_STORAGE in inverses:
         steps.append(_wait_storage(rack.storage.name, (), _MOUNT_S))
     if rack.datastore and StepKind.START in inverses:
-        steps.append(_start(_ids(steps)))
+        steps.append(_start(_ids(steps), rack))
     before = _ids(steps)
     if rack.cluster and StepKind.UNCORDON in inverses:
         steps.append(_uncordon(rack.cluster, WHOLE_CLUSTER, before))
@@ -209,7 +236,8 @@ def recovery_plan(rack: RackShape) -> Plan:
     itself when its outlet has power is not ours to hold back). Then what the others need: the NAS before the workers
     that mount it, the workers before the question whether their nodes are Ready, because k3s takes a node for Ready for
     some time after its machine has gone. Pods may move only when all of that is over. Where we stop the server, it is
-    started before that: this machine may never have gone off.
+    started before that: this machine may never have gone off. With several servers, these come first, and the agents
+    when the API answers, for which a quorum is enough: a server that stays off keeps no agent waiting.
     """
     limits = rack.recovery
     battery = _step(StepKind.WAIT_BATTERY, "ups", (), 1.0, 1.0, limits.battery_limit_s, harmless=True)
@@ -220,11 +248,14 @@ def recovery_plan(rack: RackShape) -> Plan:
         expected_s = _MOUNT_ANSWERING_S if rack.storage.host else _MOUNT_S
         steps.append(_wait_storage(rack.storage.name, (steps[-1].id,), expected_s))
     before = (steps[-1].id,)
-    servers = [_start(before)] if rack.datastore and rack.datastore.stops else []
-    hosts = [_wait_host(worker.name, limits, before) for worker in rack.workers]
-    steps += servers + hosts
+    back = [_start(before, rack)] if rack.datastore and rack.datastore.stops else []
+    servers = [_wait_host(server.name, limits, before) for server in rack.servers]
+    quorum = [_wait_quorum(limits, before)] if rack.cluster and servers else []
+    agents = [_wait_host(agent.name, limits, _ids(quorum or servers) or before) for agent in rack.agents]
+    back += servers + quorum + agents
+    steps += back
     if rack.cluster:
-        ready = _wait_ready(WHOLE_CLUSTER, rack.cluster, _ids(servers + hosts) or before)
+        ready = _wait_ready(WHOLE_CLUSTER, rack.cluster, _ids(back) or before)
         uncordon = _uncordon(rack.cluster, WHOLE_CLUSTER, (ready.id,))
         steps += [ready, uncordon, _workloads(limits, (uncordon.id,))]
     return Plan(PlanPurpose.RECOVERY, tuple(steps))
@@ -240,18 +271,22 @@ def point_of_no_return(plan: Plan) -> str | None:
     return next((step.id for step in plan.steps if step.commits), None)
 
 
-def over_before(plan: Plan, tried: Collection[str], ended: Collection[str]) -> frozenset[str]:
+def over_before(
+    plan: Plan, tried: Collection[str], ended: Collection[str], *, shed: Collection[str] = ()
+) -> frozenset[str]:
     """The steps that a shutdown which is taken up again does not try once more.
 
     What ended well, and what had to be over for something that began: a node is not drained again once its machine was
     told to go off. What only looks commits to nothing: a power-off or a flush that failed before it is tried again.
+    The workers in `shed` went off early, for which nothing but their own steps had to be over.
     And the outlet cycle is always asked for anew: the UPS has counted down since, and would cut the power of a master
     that begins too late to go off.
     """
     needed: set[str] = set()
-    for step in reversed(plan.steps):
+    for index, step in reversed([*enumerate(plan.steps)]):
         if step.id in needed or (step.id in tried and step.kind not in _LOOKS):
-            needed.update(step.needs)
+            own = (other.id for other in plan.steps[:index] if other.target == step.target)
+            needed.update(own if step.target in shed else step.needs)
     renewed = {step.id for step in plan.steps if step.kind is StepKind.OUTLET_CYCLE}
     return frozenset(needed.union(ended) - renewed)
 
@@ -295,18 +330,18 @@ def _outlet_cycle(rack: RackShape, after: tuple[str, ...]) -> Step:
     return _step(StepKind.OUTLET_CYCLE, "ups", after, usual_s, usual_s, min(_OUTLET_CYCLE_LIMIT_S, at_most_s))
 
 
-def _datastore_steps(datastore: DatastoreShape, needs: tuple[str, ...]) -> list[Step]:
-    # On the NAS perhaps, so before that is unmounted; and once nothing needs the API any more.
-    expected_s, limit_s = datastore.snapshot_s, datastore.limit_s
-    snapshot = _step(StepKind.SNAPSHOT, K3S, needs, expected_s, _TRY_S, limit_s, harmless=True)
-    if not datastore.stops:
-        return [snapshot]
-    stop = _step(StepKind.STOP, K3S, (snapshot.id,), _STOP_S, _STOP_S, _STOP_LIMIT_S, inverse=StepKind.START)
-    return [snapshot, stop]
+def _snapshot(datastore: DatastoreShape, needs: tuple[str, ...]) -> Step:
+    return _step(StepKind.SNAPSHOT, K3S, needs, datastore.snapshot_s, _TRY_S, datastore.limit_s, harmless=True)
 
 
-def _start(needs: tuple[str, ...]) -> Step:
-    return _step(StepKind.START, K3S, needs, _STOP_S, 1.0, _START_LIMIT_S, harmless=True)
+def _stop(needs: tuple[str, ...]) -> Step:
+    return _step(StepKind.STOP, K3S, needs, _STOP_S, _STOP_S, _STOP_LIMIT_S, inverse=StepKind.START)
+
+
+def _start(needs: tuple[str, ...], rack: RackShape) -> Step:
+    # It is started when it has a quorum.
+    limit_s = _START_LIMIT_S + (rack.recovery.boot_limit_s if rack.servers else 0.0)
+    return _step(StepKind.START, K3S, needs, _STOP_S, 1.0, limit_s, harmless=True)
 
 
 def _storage_steps(storage: StorageShape, needs: tuple[str, ...]) -> list[Step]:
@@ -318,6 +353,11 @@ def _storage_steps(storage: StorageShape, needs: tuple[str, ...]) -> list[Step]:
 
 def _wait_host(name: str, limits: RecoveryShape, needs: tuple[str, ...]) -> Step:
     return _step(StepKind.WAIT_HOST, name, needs, limits.boot_s, 1.0, limits.boot_limit_s, harmless=True)
+
+
+def _wait_quorum(limits: RecoveryShape, needs: tuple[str, ...]) -> Step:
+    usual_s, limit_s = limits.boot_s + _READY_S, limits.boot_limit_s + _START_LIMIT_S
+    return _step(StepKind.WAIT_QUORUM, WHOLE_CLUSTER, needs, min(usual_s, limit_s), 1.0, limit_s, harmless=True)
 
 
 def _wait_storage(name: str, needs: tuple[str, ...], expected_s: float) -> Step:

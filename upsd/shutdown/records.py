@@ -8,7 +8,7 @@ step says by itself to which outage it belongs: one lost line costs no more than
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from upsd.shutdown import workloads
@@ -32,7 +32,8 @@ class Unfinished:
     All are step ids: `began` is what has begun and is not undone yet, `tried` what has begun since the shutdown began
     the last time, and `ended` what of that has ended with success; `called_off` is whether its undoing has
     begun, `workloads` what ran before the first cordon, and `shed` the workers that were to go off early. With
-    `only_shed` no shutdown has begun yet.
+    `only_shed` no shutdown has begun yet. `mounts` are the places besides where the NAS was mounted, and `on_nas` the
+    pods (`namespace/name`, several with commas) that still used it when the drain of their node ended, by the node.
     """
 
     outage: str
@@ -46,6 +47,8 @@ class Unfinished:
     workloads: Mapping[str, int] | None = None
     shed: frozenset[str] = frozenset()
     only_shed: bool = False
+    mounts: frozenset[str] = frozenset()
+    on_nas: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +91,7 @@ def replay(lines: Iterable[str]) -> Unfinished | None:
     for record in records_in(lines):
         try:
             outage = _replay_one(outage, record)
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, AttributeError):
             continue  # what it should say is not there
     return outage
 
@@ -120,6 +123,8 @@ def _replay_one(outage: Unfinished | None, record: Mapping[str, Scalar]) -> Unfi
             return _undoing(outage)
         case "workloads" if outage:
             return replace(outage, workloads=workloads.from_text(str(record["pods"])))
+        case "mounts" if outage:
+            return replace(outage, mounts=frozenset(map(str, json.loads(str(record["others"])))))
         case "step":
             return _replay_step(outage, record)
     return outage
@@ -144,6 +149,8 @@ def _following(before: Unfinished | None, opened: Unfinished) -> Unfinished:
         tried=before.tried if done else frozenset(),
         workloads=before.workloads,
         shed=before.shed,
+        mounts=before.mounts,
+        on_nas=before.on_nas if done else {},
     )
 
 
@@ -165,12 +172,21 @@ def _replay_step(outage: Unfinished | None, record: Mapping[str, Scalar]) -> Unf
         began=outage.began | {step},
         tried=outage.tried if undoes else outage.tried | {step},
         ended=outage.ended | {step} if state in {"done", "forced"} and not undoes else outage.ended,
+        on_nas=_on_nas(outage, step, record.get("on_nas")),
     )
+
+
+def _on_nas(outage: Unfinished, step: str, pods: Scalar) -> Mapping[str, str]:
+    kind, _, node = step.partition(" ")
+    if kind != "drain":
+        return outage.on_nas
+    others = {other: names for other, names in outage.on_nas.items() if other != node}
+    return {**others, node: str(pods)} if pods else others
 
 
 def _undoing(outage: Unfinished) -> Unfinished:
     # A shutdown that is taken up again after this must do everything again.
-    return replace(outage, ended=frozenset(), tried=frozenset(), committed=False, called_off=True)
+    return replace(outage, ended=frozenset(), tried=frozenset(), committed=False, called_off=True, on_nas={})
 
 
 def _intact(raw: Iterable[bytes]) -> tuple[list[str], int, bool]:

@@ -58,13 +58,17 @@ class StepAccount:
 
 @dataclass(frozen=True, slots=True)
 class MachineAccount:
-    """One machine that was told to power off; `off_at` is when it was seen off, `None` if nobody saw it."""
+    """One machine that was told to power off.
+
+    `off_at` is when it was seen off, and `off_by` by what, `None` if nobody saw it.
+    """
 
     machine: str
     told_at: str
     off_at: str | None
     back_at: str | None
     down_s: float | None
+    off_by: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -239,11 +243,11 @@ def _machines(records: Sequence[Record], steps: Sequence[StepAccount]) -> Iterab
         kind, machine = _kind(step.step), _target(step.step)
         if kind not in _POWEROFFS or step.began_at is None:
             continue
-        off_at = next(
-            (s.ended_at for s in steps if s.step == f"{StepKind.CONFIRM_OFF} {machine}" and s.state in _WELL), None
-        )
+        seen = next((s for s in steps if s.step == f"{StepKind.CONFIRM_OFF} {machine}" and s.state in _WELL), None)
+        off_at, off_by = (seen.ended_at, seen.detail or None) if seen else (None, None)
         back_at = booted_at if kind == StepKind.HOST_POWEROFF.value else _back_at(machine, steps, nodes)
-        yield MachineAccount(machine, step.began_at, off_at, back_at, _between(off_at or step.began_at, back_at))
+        down_s = _between(off_at or step.began_at, back_at)
+        yield MachineAccount(machine, step.began_at, off_at, back_at, down_s, off_by)
 
 
 def _back_at(machine: str, steps: Sequence[StepAccount], nodes: set[str]) -> str | None:

@@ -44,7 +44,10 @@ def markdown(report: Report) -> str:
         "\n".join(f"- {_cell(trouble)}" for trouble in report.troubles) or "Nothing.",
     ]
     if report.machines:
-        parts += ["## Who was down", _table(("machine", "told to go off", "seen off", "back", "down"), _down(report))]
+        parts += [
+            "## Who was down",
+            _table(("machine", "told to go off", "seen off", "by", "back", "down"), _down(report)),
+        ]
     if report.battery:
         header = ("moment", "at", "runtime", "at least", "voltage", "charge")
         parts += ["## Battery", "Runtimes are for the load of the moment.", _table(header, _battery(report))]
@@ -93,7 +96,8 @@ def _down(report: Report) -> Iterable[tuple[str, ...]]:
         off = _NOT_SEEN if machine.off_at is None else _clock(machine.off_at, report)
         back = _NOT_SEEN if machine.back_at is None else _clock(machine.back_at, report)
         down = _NOT_KNOWN if machine.down_s is None else spoken(machine.down_s)
-        yield machine.machine, _clock(machine.told_at, report), off, back, down
+        by = _NOT_KNOWN if machine.off_by is None else _cell(machine.off_by)
+        yield machine.machine, _clock(machine.told_at, report), off, by, back, down
 
 
 def _battery(report: Report) -> Iterable[tuple[str, ...]]:

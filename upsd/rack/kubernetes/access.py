@@ -1,7 +1,7 @@
 """The way to the API servers: the credentials, read anew when they change, and one error for whatever goes wrong.
 
 Where several servers are named they are tried in turn, the one that answered last first. Nothing else is tried again
-here but what was refused for credentials that may have been renewed.
+here but what was refused for credentials that may have been renewed. Connections are kept while anybody asks.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from lightkube import AsyncClient
 
 from upsd.domain.rack import RackError
 from upsd.rack.kubernetes import kubeconfig as kubeconfigs
+from upsd.rack.kubernetes.connections import Connections
 from upsd.rack.kubernetes.objects import PodResource
 
 if TYPE_CHECKING:
@@ -33,7 +34,6 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-MOST_CONNECTIONS = 32
 CERTIFICATE_NOTICE = timedelta(days=30)
 """How long before a client certificate ends people are told."""
 
@@ -68,6 +68,8 @@ class Access:
         self._request_timeout_s = request_timeout_s
         self._servers = tuple(servers)
         self._clients: dict[str, Client] = {}
+        self._connections: list[Connections] = []
+        self._asking = 0
         self._files: tuple[Path, ...] = (kubeconfig,)
         self._versions: kubeconfigs.Versions | None = None
         self._certificate_ends: datetime | None = None
@@ -89,6 +91,23 @@ class Access:
 
     async def ask(self, what: str, request: Callable[[Client], Awaitable[T]]) -> T:
         """Send the request, in time; any failure becomes a `RackError` that says what to do."""
+        self._asking += 1
+        try:
+            return await self._ask_in_turn(what, request)
+        finally:
+            self._asking -= 1
+            await self._close_unused()
+
+    async def _close_unused(self) -> None:
+        """Close all connections, also those for former credentials, unless somebody asks."""
+        for connections in self._connections.copy():
+            if self._asking:
+                return
+            if len(self._connections) > len(self._clients):
+                self._connections.remove(connections)  # the former ones come first
+            await connections.aclose()
+
+    async def _ask_in_turn(self, what: str, request: Callable[[Client], Awaitable[T]]) -> T:
         loop = asyncio.get_running_loop()
         over_at = loop.time() + self._request_timeout_s
         servers = sorted(self._current_clients(), key=lambda server: server != self._answered_last)
@@ -174,7 +193,9 @@ class Access:
             versions = version + kubeconfigs.versions_of(named)
             tls, ends = kubeconfigs.tls_of(config, user), kubeconfigs.certificate_ends(config, user)
             servers = self._servers or (config.cluster.server,)
-            self._clients = {server: _client(config, server, tls) for server in servers}
+            current = {server: Connections(tls) for server in servers}
+            self._clients = {server: _client(config, server, current[server]) for server in servers}
+            self._connections += current.values()
         except Exception as error:
             # A file that people write can be wrong in more ways than lightkube has errors for. Only the first line of
             # what is said of it: the YAML parser goes on with a piece of the file, which may be the token.
@@ -196,10 +217,7 @@ class Client(AsyncClient):
         self._client.handle_response("delete", response, request)
 
 
-def _client(config: SingleConfig, server: str, tls: ssl.SSLContext) -> Client:
-    # A connection for each request: none to close, and none that outlived a restart of the server.
-    limits = httpx2.Limits(max_connections=MOST_CONNECTIONS, max_keepalive_connections=0)
-    transport = httpx2.AsyncHTTPTransport(verify=tls, trust_env=False, limits=limits)
+def _client(config: SingleConfig, server: str, transport: Connections) -> Client:
     asked = config._replace(cluster=msgspec.structs.replace(config.cluster, server=server))
     # The one deadline is that of `ask`; environment variables such as HTTPS_PROXY are not for us.
     return Client(asked, timeout=httpx2.Timeout(None), trust_env=False, transport=transport)

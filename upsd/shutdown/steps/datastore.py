@@ -7,6 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from upsd.domain.plan import StepState
+from upsd.domain.rack import RackError
 from upsd.shutdown.engine import Outcome
 from upsd.shutdown.steps.persist import persist, unless_forced
 
@@ -30,7 +31,10 @@ class Snapshot:
         detail = await unless_forced(context, persist(context, take, tries=_TRIES))
         if detail is not None:
             return Outcome(detail=detail)
-        await self.datastore.give_up(context.outage)
+        try:
+            await self.datastore.give_up(context.outage)
+        except RackError as error:
+            raise RackError(f"was not over in time, and still runs: {error}") from error
         return Outcome(StepState.FAILED, "was not over in time, and was given up")
 
 

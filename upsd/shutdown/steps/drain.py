@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from upsd.domain.plan import Step
     from upsd.domain.rack import Cluster
     from upsd.shutdown.engine import StepContext
+    from upsd.shutdown.records import Unfinished
     from upsd.shutdown.steps.node_drain import NodeDrain
 
 _CONCURRENT = 16
@@ -42,6 +43,14 @@ class NasUsers:
     def names(self) -> list[str]:
         """All of them."""
         return [name for names in self.by_node.values() for name in names]
+
+    def recall(self, unfinished: Unfinished) -> None:
+        """Know those that an earlier run of the daemon has seen."""
+        self.by_node.update({node: names.split(", ") for node, names in unfinished.on_nas.items()})
+
+    def forget(self) -> None:
+        """Let the next outage begin with none."""
+        self.by_node.clear()
 
 
 @dataclass(slots=True)
@@ -63,6 +72,8 @@ class Drain:
                 await drain.over
             finally:
                 self.nas_users.by_node[step.target] = drain.left_on_nas
+                if drain.left_on_nas:
+                    context.handed_on["on_nas"] = ", ".join(drain.left_on_nas)
             return _outcome(drain)
 
 

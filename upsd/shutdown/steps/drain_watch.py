@@ -50,6 +50,7 @@ class DrainWatch:
         self._task: asyncio.Task[None] | None = None
         self._workers = DrainWorkers(cluster, rules)
         self._order: Order | None = None
+        self._ranks: dict[str, int] = {}
         self._answered_at = -math.inf
         self._dead: frozenset[str] = frozenset()
         self._file_servers: Mapping[str, str] = {}
@@ -143,7 +144,7 @@ class DrainWatch:
         """The last tier that may go; nobody waits for pods on a node that is dead."""
         longest: dict[int, float] = {}
         for pod in (pod for node, pods in left.items() if node not in self._dead for pod in pods):
-            rank = rank_of(pod, self._rules.tiers)
+            rank = self._rank(pod)
             longest[rank] = max(longest.get(rank, 0.0), pod.grace_s)
         force_at = min((drain.context.force_at for drain in self._open()), default=now)
         return self._order.follow(longest, now=now, force_at=force_at) if self._order else 0
@@ -159,7 +160,7 @@ class DrainWatch:
             if forcing and drain.known.setdefault(pod.uid, Known()).cut_short:
                 drain.forced.setdefault(pod.full_name, Reason.OUT_OF_TIME)
         if left:
-            later = sum(rank_of(pod, rules.tiers) > reached for pod in left)
+            later = sum(self._rank(pod) > reached for pod in left)
             text = f"{len(left)} of {drain.most} pods left: {names_of(pod.full_name for pod in left)}"
             text += f"; {later} of them in a later tier" if later else ""
             drain.context.say(text + (f"; with volumes on the NAS: {names_of(users)}" if users and forcing else ""))
@@ -169,10 +170,16 @@ class DrainWatch:
 
         On a dead node no order can be kept: its pods end, if ever, when it is back.
         """
-        ranked = [(rank_of(pod, self._rules.tiers), pod, drain) for drain in self._open() for pod in drain.left]
+        ranked = [(self._rank(pod), pod, drain) for drain in self._open() for pod in drain.left]
         for rank, pod, drain in sorted(ranked, key=lambda entry: (entry[0], -entry[1].grace_s)):
             if rank <= reached or drain.node in self._dead:
                 yield drain, pod
+
+    def _rank(self, pod: Pod) -> int:
+        """The place of its tier, found out once: every look asks for all that are left."""
+        if pod.uid not in self._ranks:
+            self._ranks[pod.uid] = rank_of(pod, self._rules.tiers)
+        return self._ranks[pod.uid]
 
     def _open(self) -> list[NodeDrain]:
         return [drain for drain in self._drains.values() if not drain.over.done()]

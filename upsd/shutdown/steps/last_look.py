@@ -23,7 +23,7 @@ class LastLook:
     """Tells every machine that answers, and has not been seen going off, to power off once more.
 
     One that was still booting when the plan came to it took no command, and would be cut while it runs. How it goes off
-    is not waited for: it has as long as the UPS counts down.
+    is not waited for: it has as long as the UPS counts down. One whose port still refuses is named, as its kernel runs.
     """
 
     machines: Mapping[str, RemoteMachine]
@@ -32,29 +32,35 @@ class LastLook:
     async def __call__(self, step: Step, context: StepContext) -> Outcome:  # noqa: ARG002
         """Do the step."""
         unsure = [name for name in self.machines if name not in self.going_off.seen_off]
-        found = await asyncio.gather(*(self._look(name) for name in unsure))
-        told = [name for name, on in zip(unsure, found, strict=True) if on is True]
-        said = [str(on) for on in found if isinstance(on, RackError)]
-        state = StepState.FAILED if said else StepState.FORCED
-        if told:
-            said.append(f"on after all, and told to go off: {', '.join(told)}")
-        if said:
-            return Outcome(state, "; ".join(said))
-        return Outcome(detail=f"silent: {', '.join(unsure)}" if unsure else "every machine was seen going off")
+        found = dict(zip(unsure, await asyncio.gather(*map(self._look, unsure)), strict=True))
+        errors = [str(answer) for answer in found.values() if isinstance(answer, RackError)]
+        told = _named("on after all, and told to go off", PortAnswer.ACCEPTS, found)
+        refuse, silent = _named("refuse", PortAnswer.REFUSES, found), _named("silent", PortAnswer.SILENT, found)
+        state = StepState.FAILED if errors else StepState.FORCED if told else StepState.DONE
+        return Outcome(state, "; ".join([*errors, *told, *refuse, *silent]) or "every machine was seen going off")
 
-    async def _look(self, name: str) -> bool | RackError:
-        """Whether the machine is on, and was told; it is told without waiting for its port, which may answer late."""
+    async def _look(self, name: str) -> PortAnswer | RackError:
+        """What the machine's port answers, or why one that is on could not be told.
+
+        It is told without waiting for its port, which may answer late.
+        """
         machine = self.machines[name]
         asking = asyncio.create_task(_tell(machine))
-        calling = asyncio.create_task(_may_be_on(machine))
+        calling = asyncio.create_task(_call(machine))
         try:
             await asyncio.wait({asking, calling}, return_when=asyncio.FIRST_COMPLETED)
             if asking.done() and asking.result() is None:
-                return True
-            return await calling and (await asking or True)
+                return PortAnswer.ACCEPTS
+            answer = await calling
+            return (await asking or answer) if answer is PortAnswer.ACCEPTS else answer
         finally:
             asking.cancel()
             calling.cancel()
+
+
+def _named(what: str, wanted: PortAnswer, found: Mapping[str, PortAnswer | RackError]) -> list[str]:
+    names = [name for name, answer in found.items() if answer is wanted]
+    return [f"{what}: {', '.join(names)}"] if names else []
 
 
 async def _tell(machine: RemoteMachine) -> RackError | None:
@@ -65,11 +71,11 @@ async def _tell(machine: RemoteMachine) -> RackError | None:
     return None
 
 
-async def _may_be_on(machine: RemoteMachine) -> bool:
+async def _call(machine: RemoteMachine) -> PortAnswer:
     try:
-        return await machine.host.call_port() is PortAnswer.ACCEPTS
+        return await machine.host.call_port()
     except RackError:
-        return True  # nobody can tell
+        return PortAnswer.ACCEPTS  # nobody can tell
 
 
 @dataclass(frozen=True, slots=True)

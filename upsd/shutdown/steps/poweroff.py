@@ -7,18 +7,21 @@ import shlex
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from upsd.domain.plan import StepKind
+from upsd.domain.plan import StepKind, StepState
+from upsd.domain.power import Event, Severity
 from upsd.domain.rack import CommandError, RackError
+from upsd.domain.worker import parse_mounts
 from upsd.shutdown.engine import Outcome
 from upsd.shutdown.steps.persist import persist
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
+    from collections.abc import Callable, Collection, Mapping
 
     from upsd.domain.plan import Step
     from upsd.domain.rack import RemoteHost, Waker
     from upsd.shutdown.engine import StepContext
     from upsd.shutdown.records import Unfinished
+    from upsd.shutdown.steps.off_evidence import OffEvidence
 
 # What config/worker/upsd-worker knows.
 _HELPER_POWEROFF, _HELPER_CHECK = "poweroff", "check"
@@ -36,11 +39,11 @@ class RemoteMachine:
     rehearse_command: str | None = None
     """Proves the right to power it off, also where its sshd has a forced command; none to prove it by our own."""
 
-    async def ask_to_power_off(self) -> None:
-        """Send the command; an answer that does not come in ten seconds is an error."""
+    async def ask_to_power_off(self) -> str:
+        """Send the command; what it said. An answer that does not come in ten seconds is an error."""
         try:
             async with asyncio.timeout(_ANSWER_S):
-                await self.host.run(self.poweroff_command)
+                return await self.host.run(self.poweroff_command)
         except TimeoutError:
             raise RackError(f"took the connection and did not answer within {_ANSWER_S:.0f} s") from None
 
@@ -109,22 +112,30 @@ def _targets(kind: StepKind, step_ids: Collection[str]) -> list[str]:
 
 @dataclass(frozen=True, slots=True)
 class Poweroff:
-    """Sends the power-off command to the step's machine.
+    """Sends the power-off command to the step's machine, and names the mounts there that its helper finds hung.
 
     What an earlier shutdown knew of it is forgotten.
     """
 
     machines: Mapping[str, RemoteMachine]
     going_off: GoingOff
+    evidence: OffEvidence
+    emit: Callable[[Event], None]
 
     async def __call__(self, step: Step, context: StepContext) -> Outcome:
         """Do the step."""
         self.going_off.asked.add(step.target)
         self.going_off.acknowledged.discard(step.target)
         self.going_off.seen_off.discard(step.target)
-        await persist(context, self.machines[step.target].ask_to_power_off, tries=_TRIES)
+        self.evidence.note(step.target)
+        answer = await persist(context, self.machines[step.target].ask_to_power_off, tries=_TRIES)
         self.going_off.acknowledged.add(step.target)
-        return Outcome()
+        mounts = parse_mounts(answer)
+        for place in mounts.hung:
+            self.emit(Event("mount_hung", Severity.WARNING, {"machine": step.target, "mount": place}))
+        if mounts.hung:
+            return Outcome(StepState.FORCED, f"does not answer there, and is detached: {', '.join(mounts.hung)}")
+        return Outcome(detail=f"mounted there: {', '.join(mounts.answering)}" if mounts.answering else "")
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -29,18 +30,31 @@ _SHARE = 0.9
 """Of the step's time the flush gets, so that it can still say what is left."""
 
 
+@dataclass(slots=True)
+class MountMemory:
+    """Where else the NAS was mounted before the outage took it off; kept until the outage is closed."""
+
+    others: frozenset[str] = frozenset()
+
+    def forget(self) -> None:
+        """Let the next outage begin with none."""
+        self.others = frozenset()
+
+
 @dataclass(frozen=True, slots=True)
 class Unmount:
     """Writes the mounts out and takes them away, so that nothing here holds data for the NAS any more.
 
     Once the step must use force, those that hang are detached and named: what they still hold is lost, and nothing
-    else hangs on them.
+    else hangs on them. Where the settings name no mount, it is written down before it goes, for the way back.
     """
 
     storage: Storage
+    memory: MountMemory = field(default_factory=MountMemory)
 
     async def __call__(self, step: Step, context: StepContext) -> Outcome:  # noqa: ARG002
         """Do the step."""
+        await self._remember_others(context)
         trouble = "hung"
 
         async def unmount() -> WrittenOut:
@@ -61,6 +75,12 @@ class Unmount:
         return Outcome(
             StepState.FORCED, f"{trouble}, and was detached: {', '.join(detached) or 'nothing that is left'}"
         )
+
+    async def _remember_others(self, context: StepContext) -> None:
+        others = self.memory.others.union(await self.storage.also_mounted())
+        if others != self.memory.others:
+            self.memory.others = others
+            await context.record({"record": "mounts", "others": json.dumps(sorted(others))})
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,14 +115,26 @@ class Flush:
 
 @dataclass(frozen=True, slots=True)
 class WaitStorage:
-    """Mounts the NAS, as soon as it is back."""
+    """Mounts the NAS, as soon as it is back, and then wherever else it was mounted.
+
+    What does not come back there is named, and holds up nothing.
+    """
 
     storage: Storage
+    memory: MountMemory = field(default_factory=MountMemory)
 
     async def __call__(self, step: Step, context: StepContext) -> Outcome:  # noqa: ARG002
         """Do the step."""
         await persist(context, self._mounted, pause_s=_MOUNT_PAUSE_S)
-        return Outcome(detail="mounted")
+        missing = await asyncio.gather(*(self._missing(place) for place in sorted(self.memory.others)))
+        return Outcome(detail="; ".join(["mounted", *filter(None, missing)]))
+
+    async def _missing(self, place: str) -> str | None:
+        try:
+            await self.storage.mount_also(place)
+        except RackError as error:
+            return f"not mounted again at {place}: {error}"
+        return None
 
     async def _mounted(self) -> None:
         await self.storage.mount()

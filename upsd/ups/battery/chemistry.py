@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
@@ -117,8 +118,11 @@ class Block:
 
     def voltage(self, exhaustion: float, current_a: float) -> float:
         """Voltage under load."""
-        mean, logarithm = self._mean(exhaustion), self._logarithm(exhaustion)
-        lost_v = _reversed_v(exhaustion / self.weakest) if self.weakest < 1 else 0.0
+        if self.weakest == 1.0:
+            mean, logarithm, lost_v = exhaustion, _log_left(exhaustion), 0.0
+        else:
+            mean, logarithm = self._mean(exhaustion), self._logarithm(exhaustion)
+            lost_v = _reversed_v(exhaustion / self.weakest)
         open_circuit_v = self.full_v - self.slope_v * mean + self.knee_v * logarithm - lost_v
         return open_circuit_v - current_a * self.resistance_ohm * (1.0 + self.growth * mean)
 
@@ -164,13 +168,11 @@ class Block:
             settled = quick_gap * math.exp(-seconds / _QUICK_S) + slow_gap * math.exp(-seconds / _SLOW_S)
             return left - slope * seconds + settled
 
-        return _crossing(unused, longest_s, _EXACT)
+        return _crossing(unused, 0.0, longest_s, _EXACT)
 
     def exhaustion_when_low(self, current_a: float) -> float:
         """How exhausted it is at this current when the UPS says that it is low."""
-        return _crossing(
-            lambda exhaustion: self.voltage(exhaustion, current_a) - self.low_v, _EMPTIER_THAN_EMPTY, _EXACT_V
-        )
+        return _exhaustion_when_low(self, current_a)
 
     def _mean(self, exhaustion: float) -> float:
         return (1 - _ONE_CELL) * exhaustion + _ONE_CELL * min(exhaustion / self.weakest, 1.1)
@@ -181,15 +183,27 @@ class Block:
         return (1 - _ONE_CELL) * _log_left(exhaustion) + _ONE_CELL * _log_left(exhaustion / self.weakest)
 
 
-def _crossing(function: Callable[[float], float], longest: float, exact: float) -> float:
-    """Where a function that falls from above 0 comes so close to it, at `longest` at the latest (Illinois)."""
-    low, high = 0.0, longest
+# It is asked for with the same figures several times in a row, by whoever looks at a battery from another side.
+@lru_cache(maxsize=16)
+def _exhaustion_when_low(block: Block, current_a: float) -> float:
+    def above_v(exhaustion: float) -> float:
+        return block.voltage(exhaustion, current_a) - block.low_v
+
+    # The curve breaks where the weakest cell is as good as empty: each side alone is found sooner.
+    knee = _ALMOST_EMPTY * block.weakest
+    if above_v(knee) < 0.0:
+        return _crossing(above_v, 0.0, knee, _EXACT_V)
+    return _crossing(above_v, knee, _EMPTIER_THAN_EMPTY, _EXACT_V)
+
+
+def _crossing(function: Callable[[float], float], low: float, high: float, exact: float) -> float:
+    """Where a function that falls from above 0 comes so close to it, between two places at the farthest (Illinois)."""
     above, below = function(low), function(high)
     if above <= 0.0:
-        return 0.0
+        return low
     if below >= 0.0:
-        return longest
-    middle, moved = 0.0, 0.0
+        return high
+    middle, moved = low, 0.0
     for _ in range(_TRIES):
         middle = (low * below - high * above) / (below - above)
         value = function(middle)
