@@ -23,7 +23,7 @@ ANSWERS: Final = "/root/answers.toml"
 ADMIN_KUBECONFIG: Final = "/etc/rancher/k3s/k3s.yaml"
 CONFFILE: Final = Path(__file__).parents[2] / "config/debian/upsd.toml"
 KEPT: Final = ("/etc/upsd", "/var/lib/upsd")
-FORGET: Final = "userdel --remove upsd; rm -f /etc/sudoers.d/*upsd* /usr/local/*bin/upsd-worker"
+FORGET: Final = "userdel upsd; rm -rf /var/lib/upsd /etc/sudoers.d/upsd /usr/local/sbin/upsd-worker"
 HEAD: Final = f"""\
 administrator = "root"
 [cluster]
