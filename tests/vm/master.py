@@ -12,8 +12,10 @@ if TYPE_CHECKING:
 
 
 async def state_on_line(rack: VirtualRack) -> dict[str, Any]:
-    """What the daemon that runs now says, as soon as it reads a UPS that is on line."""
-    said = await rack.on(MASTER, "timeout 85 sh -c 'until upsctl status --json; do sleep 1; done'")
+    """What the daemon that runs now says, as soon as it reads a UPS that is on line and knows whether it is ready."""
+    said = await rack.on(
+        MASTER, "timeout 85 sh -c 'until upsctl status --json | grep on_line.*armed; do sleep 1; done'"
+    )
     state: dict[str, Any] = json.loads(said.splitlines()[-1])["state"]
     assert state["power"] == "on_line", state
     return state
