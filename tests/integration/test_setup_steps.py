@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.integration.boards import ON_LINE, show
+from upsd.ctl import client
 from upsd.ctl.setup import rights, service, system
 from upsd.ctl.setup.interview import Interview
 from upsd.ctl.setup.outcome import SetupError, State
@@ -107,6 +108,19 @@ async def test_what_systemd_says_of_a_start_that_failed_is_passed_on(
     outcome = await asyncio.to_thread(service.start, _situation(tmp_path))
     assert outcome.state is State.FAILED
     assert outcome.text == "systemctl enable --now upsd.service: Job for upsd.service failed."
+
+
+async def test_a_name_that_nut_has_taken_starts_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in Debian 13: systemd would start, and enable, NUT's server."""
+    told = _systemctl(tmp_path, monkeypatch, "")
+    monkeypatch.setattr(client, "UNIT", str(tmp_path / "upsd.service"))
+    (tmp_path / "upsd.service").symlink_to("/usr/lib/systemd/system/nut-server.service")
+    situation = _situation(tmp_path)
+    outcome = await asyncio.to_thread(service.start, situation)
+    assert outcome.state is State.FAILED
+    assert "second name of NUT's server" in outcome.text
+    assert "rm /etc/systemd/system/upsd.service && systemctl daemon-reload" in situation.left[0]
+    assert told.read_text() == ""
 
 
 async def test_a_daemon_that_does_not_read_the_ups_is_told_with_its_reason(

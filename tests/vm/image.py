@@ -28,6 +28,8 @@ _PACKAGES: Final = (
     "nfs-common",
     "nfs-ganesha",
     "nfs-ganesha-vfs",
+    "nut-client",
+    "nut-server",
     "openssh-client",
     "openssh-server",
     "polkitd",
@@ -50,6 +52,9 @@ _UNWANTED: Final = (
     # Version 4 of NFS does without; fsckd only shows how far a check is.
     *("rpcbind.service", "rpcbind.socket", "nfs-client.target", "systemd-fsckd.service", "systemd-fsckd.socket"),
     *("systemd-random-seed.service", "systemd-update-utmp.service"),
+    # Who wants NUT starts its programs.
+    *("nut.target", "nut-driver.target", "nut-driver-enumerator.path", "nut-driver-enumerator.service"),
+    *("nut-server.service", "nut-monitor.service"),
     # Only the NAS has them.
     *("nfs-ganesha.service", "nfs-ganesha-lock.service"),
 )
@@ -152,6 +157,8 @@ def _furnish(image: Image) -> None:
     for unit in GUEST.glob("*.service"):
         shutil.copy(unit, tree / "etc/systemd/system")
     units = tree / "etc/systemd/system"
+    # Since Debian 13 a second name of NUT's server.
+    (units / "upsd.service").unlink(missing_ok=True)
     for name in _UNWANTED:
         (units / name).unlink(missing_ok=True)
         (units / name).symlink_to("/dev/null")

@@ -304,13 +304,13 @@ class VirtualRack:
         except TimeoutError:
             raise AssertionError(f"not within {within_s:g} s: {what}") from None
 
-    async def on(self, machine: str, command: str, *, check: bool = True) -> str:
+    async def on(self, machine: str, command: str, *, check: bool = True, within_s: float = 90.0) -> str:
         """What a command says that root runs there; both of its outputs."""
         place = self.machines[machine]
         async with asyncssh.connect(
             place.address, username="root", client_keys=[str(self._image.key)], known_hosts=None, config=None
         ) as connection:
-            done = await connection.run(command, stderr=asyncssh.STDOUT, timeout=90)
+            done = await connection.run(command, stderr=asyncssh.STDOUT, timeout=within_s)
         said = str(done.stdout)
         with self._log.open("a") as log:
             log.write(f"             {machine}# {command}\n{said}")

@@ -68,7 +68,7 @@ def _checked(line: bytes, path: str) -> dict[str, Any]:
 
 def _advice(error: OSError, path: str) -> str:
     if isinstance(error, FileNotFoundError):
-        if _is_nut_s():
+        if name_is_nut_s():
             return f"no upsd on {path}: upsd.service is a second name of NUT's server here; see `man upsd.service`"
         return f"no upsd on {path}: start it (systemctl start upsd), or name its socket with --socket"
     if isinstance(error, ConnectionRefusedError):
@@ -80,7 +80,8 @@ def _advice(error: OSError, path: str) -> str:
     return f"{path}: {error.strerror or error}: check --socket"
 
 
-def _is_nut_s() -> bool:
+def name_is_nut_s() -> bool:
+    """Whether `systemctl start upsd` would start NUT's server here."""
     from pathlib import Path  # noqa: PLC0415 - who gets an answer does without
 
     return Path(UNIT).resolve().name == "nut-server.service"

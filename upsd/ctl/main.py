@@ -119,6 +119,10 @@ def _status(options: Namespace) -> int:
     else:
         from upsd.ctl.table import status_lines  # noqa: PLC0415 - the others do without
 
+        if state["power"] == "unknown":
+            from upsd.ctl.holders import rivals  # noqa: PLC0415 - who is well does without
+
+            state["warnings"] += rivals()
         print("\n".join(status_lines(state, shutdown, _paint(options))))
     coming_back = state["phase"] == "aborting" and shutdown["reason"] == "drill"
     if state["phase"] in {"shutting-down", "aborting", "finished"} and not coming_back:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 UNIT: Final = "upsd.service"
 _LOCAL_UNIT: Final = Path("/etc/systemd/system") / UNIT
+_GIVE_BACK_THE_NAME: Final = f"start upsd under its name: rm {_LOCAL_UNIT} && systemctl daemon-reload"
 _ANSWERS_WITHIN_S: Final = 30.0
 _PAUSE_S: Final = 0.2
 # The daemon believes what two readings in a row say.
@@ -33,6 +34,9 @@ def start(situation: Situation) -> Outcome:
     running, knows_all = _state(socket), _knows_all(situation, Path(socket))
     if running and knows_all and _systemctl("is-enabled", "--quiet", UNIT) is None:
         return Outcome(State.NOTHING_TO_DO, "upsd runs, starts with each boot, and knows all this")
+    if client.name_is_nut_s():
+        situation.left.append(f"{_GIVE_BACK_THE_NAME}; then upsctl setup again. NUT's server keeps running without it")
+        return Outcome(State.FAILED, f"{UNIT} is a second name of NUT's server here, which would be started instead")
     if not situation.interview.agrees(START_SERVICE):
         situation.left.append(f"start upsd: systemctl enable --now {UNIT}")
         return Outcome(State.LEFT_OUT, "as you wish")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from upsd.adapters import ups_driver, ups_transport
 from upsd.ctl import client
-from upsd.ctl.setup.holders import holders_of
+from upsd.ctl.holders import holders_of, usb_node
 from upsd.ctl.setup.outcome import Outcome, SetupError, State
 from upsd.ctl.setup.questions import GO_ON_WITHOUT_UPS, UPS_PORT
 from upsd.ctl.words import POWER, plain
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 _USB_ANSWERS_WITHIN_S: Final = 8.0
 # The probes of all protocols and speeds, one after another.
 _SERIAL_ANSWERS_WITHIN_S: Final = 25.0
-_USB_DEVICES: Final = Path("/dev/bus/usb")
 _SERIAL_PORTS: Final = ("serial/by-id/*", "ttyUSB*", "ttyACM*")
 
 
@@ -106,8 +105,7 @@ async def _plugged_in(ups: UpsSettings) -> list[Candidate]:
         transport.shutdown()
     found = []
     for place in sorted(places, key=lambda place: place.path):
-        bus = place.path.partition("-")[0]
-        device = _USB_DEVICES / f"{int(bus):03d}" / f"{place.plugged:03d}"
+        device = usb_node(int(place.path.partition("-")[0]), place.plugged)
         port = f"usb:{place.path}"
         if holders := holders_of(device):
             found.append(Candidate(port, None, "; ".join(holders)))

@@ -8,11 +8,14 @@ import sys
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from upsd.ctl.setup.holders import holders_of
+from upsd.ctl import holders
+from upsd.ctl.holders import holders_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+    import pytest
 
 
 @contextmanager
@@ -53,3 +56,25 @@ def test_another_upsd_and_any_other_program_are_told(tmp_path: Path) -> None:
             f"another upsd (process {ours}) holds it; stop it: systemctl stop upsd",
             f"sleep (process {other}) holds it; stop it",
         }
+
+
+def test_whoever_keeps_upsd_from_its_ups_is_named_and_upsd_itself_is_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """For each UPS on USB, by its place there; a device of somebody else's make is of no interest."""
+    nodes, devices = tmp_path / "nodes", tmp_path / "devices"
+    monkeypatch.setattr(holders, "_USB_NODES", nodes)
+    monkeypatch.setattr(holders, "_USB_DEVICES", devices)
+    (nodes / "001").mkdir(parents=True)
+    for place, vendor, number in (("1-4", "04b4", 7), ("1-5", "1d6b", 8)):
+        (devices / place).mkdir(parents=True)
+        for name, text in (("idVendor", vendor), ("idProduct", "5500"), ("busnum", "1"), ("devnum", str(number))):
+            (devices / place / name).write_text(f"{text}\n")
+        (nodes / f"001/{number:03}").touch()
+    (devices / "1-4:1.0").mkdir()
+    with (
+        _holding(nodes / "001/007", sys.executable, "-c", "import time; time.sleep(60)", "-m", "upsd"),
+        _holding(nodes / "001/007", "sleep", "60") as other,
+        _holding(nodes / "001/008", "sleep", "60"),
+    ):
+        assert holders.rivals() == (f"usb:1-4: sleep (process {other}) holds it; stop it",)
