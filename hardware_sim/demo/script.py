@@ -39,6 +39,7 @@ kubeconfig = "{directory}/kubeconfig"
 drain_expected = "10s"
 drain_limit = "14s"
 delete_grace = "2s"
+budget_patience = "4s"
 """
 
 

@@ -118,11 +118,8 @@ class Block:
 
     def voltage(self, exhaustion: float, current_a: float) -> float:
         """Voltage under load."""
-        if self.weakest == 1.0:
-            mean, logarithm, lost_v = exhaustion, _log_left(exhaustion), 0.0
-        else:
-            mean, logarithm = self._mean(exhaustion), self._logarithm(exhaustion)
-            lost_v = _reversed_v(exhaustion / self.weakest)
+        mean, logarithm = self._mean(exhaustion), self._logarithm(exhaustion)
+        lost_v = _reversed_v(exhaustion / self.weakest) if self.weakest < 1 else 0.0
         open_circuit_v = self.full_v - self.slope_v * mean + self.knee_v * logarithm - lost_v
         return open_circuit_v - current_a * self.resistance_ohm * (1.0 + self.growth * mean)
 
