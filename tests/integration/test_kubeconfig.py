@@ -31,14 +31,6 @@ async def api() -> AsyncIterator[SimulatedKubernetes]:
 
 
 @pytest.fixture
-def kubeconfig(api: SimulatedKubernetes, tmp_path: Path) -> Path:
-    """A good kubeconfig for it."""
-    path = tmp_path / "kubeconfig"
-    api.write_kubeconfig(path)
-    return path
-
-
-@pytest.fixture
 async def rack(kubeconfig: Path) -> Cluster:
     """The adapter, after a first call that worked."""
     rack = KubernetesCluster(kubeconfig, TIMEOUT_S)

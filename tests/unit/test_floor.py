@@ -7,7 +7,7 @@ from dataclasses import replace
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.unit.test_plan import RACK
+from tests.plans import RACK
 from upsd.shutdown.budget import critical_path_s
 from upsd.shutdown.floor import AMPLE, BatteryLevel, floor_s
 from upsd.shutdown.plan import RackShape, RecoveryShape, recovery_plan, shutdown_plan

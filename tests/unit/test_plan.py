@@ -8,13 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from upsd.domain.plan import Plan, PlanPurpose, Step, StepKind
+from tests.plans import CLUSTER, DATASTORE, NAS, RACK, before, ids, of_kind, shapes
+from upsd.domain.plan import PlanPurpose, StepKind
 from upsd.shutdown.plan import (
-    ClusterShape,
-    DatastoreShape,
     HostShape,
     RackShape,
-    StorageShape,
     over_before,
     point_of_no_return,
     recovery_plan,
@@ -23,58 +21,8 @@ from upsd.shutdown.plan import (
     undo_plan,
 )
 
-CLUSTER = ClusterShape(cordon_s=3, drain_s=60, drain_limit_s=300, delete_grace_s=5, ready_limit_s=600)
-NAS = StorageShape("nas", flush_s=5, limit_s=60, host=None)
-RACK = RackShape(
-    master=HostShape("k3s-master", 40, 120),
-    workers=(HostShape("pi4-a", 20, 120), HostShape("pi4-b", 20, 120)),
-    cluster=CLUSTER,
-    storage=NAS,
-    outlet_off_delay_s=180,
-)
-
 ASKING = {StepKind.CORDON, StepKind.DRAIN, StepKind.SNAPSHOT}
 """What needs the API."""
-
-DATASTORE = DatastoreShape(snapshot_s=5, limit_s=60, stops=False)
-
-roles = st.dictionaries(st.sampled_from(["pi4-a", "pi4-b", "pi3", "bananapi", "pi5"]), st.booleans())
-shapes = st.builds(
-    lambda roles, cluster, storage, datastore: replace(
-        RACK,
-        workers=tuple(HostShape(name, 20, 120, server=server) for name, server in roles.items()),
-        cluster=cluster,
-        storage=storage,
-        datastore=datastore,
-    ),
-    roles,
-    st.sampled_from([None, CLUSTER]),
-    st.sampled_from([None, NAS, replace(NAS, host=HostShape("nas", 40, 120))]),
-    st.sampled_from([None, DATASTORE, replace(DATASTORE, stops=True)]),
-)
-
-
-def before(plan: Plan, step_id: str) -> set[str]:
-    """Everything that is over before a step starts."""
-    by_id = {step.id: step for step in plan.steps}
-    found: set[str] = set()
-    ahead = list(by_id[step_id].needs)
-    while ahead:
-        need = ahead.pop()
-        if need not in found:
-            found.add(need)
-            ahead += by_id[need].needs
-    return found
-
-
-def ids(plan: Plan) -> list[str]:
-    """The steps' ids in order."""
-    return [step.id for step in plan.steps]
-
-
-def of_kind(plan: Plan, kind: StepKind) -> list[Step]:
-    """The steps of a kind."""
-    return [step for step in plan.steps if step.kind is kind]
 
 
 def test_the_reference_rack_goes_off_in_the_order_of_the_design() -> None:
@@ -396,58 +344,3 @@ def test_a_forced_drain_has_time_for_the_grace_of_its_deletions() -> None:
     """What is deleted by force still gets its seconds."""
     drain = of_kind(shutdown_plan(RACK), StepKind.DRAIN)[0]
     assert drain.minimum_s >= CLUSTER.delete_grace_s + 1
-
-
-WAKES = replace(RACK, workers=(HostShape("pi4-a", 20, 120, wakes=True), HostShape("pi4-b", 20, 120)))
-
-
-def test_a_group_that_is_shed_is_cordoned_drained_off_and_seen_off() -> None:
-    """Its nodes first, so that no pod moves to the next one that goes; nobody else is touched."""
-    plan = shed_plan(RACK, {"pi4-a", "pi4-b"})
-    assert ids(plan) == [
-        "cordon pi4-a",
-        "cordon pi4-b",
-        "drain pi4-a",
-        "poweroff pi4-a",
-        "confirm-off pi4-a",
-        "drain pi4-b",
-        "poweroff pi4-b",
-        "confirm-off pi4-b",
-    ]
-    assert before(plan, "drain pi4-a") == {"cordon pi4-a", "cordon pi4-b"}
-    assert plan.purpose is PlanPurpose.SHED
-    assert {step.target for step in shed_plan(RACK, {"pi4-b"}).steps} == {"pi4-b"}
-    assert ids(shed_plan(replace(RACK, cluster=None), {"pi4-b"})) == ["poweroff pi4-b", "confirm-off pi4-b"]
-
-
-def test_only_a_machine_that_can_be_woken_is_shed_without_committing() -> None:
-    """Each power-off says whether it can be taken back; that of a shutdown never can."""
-    plan = shed_plan(WAKES, {"pi4-a", "pi4-b"})
-    assert [(step.target, step.commits) for step in of_kind(plan, StepKind.POWEROFF)] == [
-        ("pi4-a", False),
-        ("pi4-b", True),
-    ]
-    assert point_of_no_return(plan) == "poweroff pi4-b"
-    assert point_of_no_return(shutdown_plan(WAKES)) == "poweroff pi4-a"
-
-
-def test_what_shedding_did_is_undone_machine_by_machine() -> None:
-    """One that stays off keeps nobody else waiting, and none is uncordoned before it is back."""
-    started = set(ids(shed_plan(RACK, {"pi4-a", "pi4-b"}))) - {"poweroff pi4-b", "confirm-off pi4-b"}
-    plan = undo_plan(shutdown_plan(RACK), started, RACK, shed={"pi4-a", "pi4-b"})
-    assert ids(plan) == [
-        "wait-host pi4-a",
-        "wait-ready pi4-a",
-        "uncordon pi4-a",
-        "uncordon pi4-b",
-        "workloads",
-    ]
-    assert before(plan, "uncordon pi4-a") == {"wait-host pi4-a", "wait-ready pi4-a"}
-    assert before(plan, "uncordon pi4-b") == set()
-
-
-def test_a_shutdown_that_took_over_from_a_shedding_is_undone_with_it() -> None:
-    """The cordon of the whole cluster does not wait for the machine that is off."""
-    plan = undo_plan(shutdown_plan(RACK), {"cordon", "cordon pi4-a", "poweroff pi4-a"}, RACK, shed={"pi4-a"})
-    assert ids(plan) == ["uncordon", "wait-host pi4-a", "wait-ready pi4-a", "uncordon pi4-a", "workloads"]
-    assert before(plan, "uncordon") == set()

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.unit.test_plan import CLUSTER, NAS, RACK
+from tests.plans import CLUSTER, NAS, RACK
 from upsd.domain.plan import Plan, PlanPurpose, Step, StepKind
 from upsd.shutdown.budget import critical_path_s
 from upsd.shutdown.plan import DatastoreShape, HostShape, shutdown_plan

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.unit.test_plan import RACK, shapes
+from tests.plans import RACK, shapes
 from upsd.domain.plan import PlanPurpose, StepKind
 from upsd.domain.power import Severity
 from upsd.shutdown.ledger import HOW, How
