@@ -84,6 +84,7 @@ class Bench:
     """An engine with a script: what each step does, by its name."""
 
     script: Mapping[str, Act]
+    minds_battery: bool = True
     battery_end_at: float = math.inf
     reserve_s: float = 0.0
     journal_s: float = 0.0
@@ -100,7 +101,7 @@ class Bench:
             {StepKind.FLUSH: self.perform, StepKind.DRAIN: self.perform},
             record=self.record,
             report=self.reports.append,
-            battery_end_at=lambda: self.battery_end_at,
+            battery_end_at=(lambda: self.battery_end_at) if self.minds_battery else None,
             reserve_s=self.reserve_s,
         )
 

@@ -102,9 +102,12 @@ async def test_a_plan_of_harmless_steps_is_never_committed() -> None:
     ],
     ids=["hangs", "ignores cancellation", "RackError", "defect", "foreign timeout", "cancelled inside"],
 )
-async def test_a_bad_step_is_recorded_and_does_not_stop_the_rest(act: Act, state: str, detail: str) -> None:
+@pytest.mark.parametrize("minds_battery", [True, False], ids=["shutdown", "recovery"])
+async def test_a_bad_step_is_recorded_and_does_not_stop_the_rest(
+    act: Act, state: str, detail: str, *, minds_battery: bool
+) -> None:
     """What follows it runs, in time, and people can read what went wrong."""
-    bench = Bench({"bad": act})
+    bench = Bench({"bad": act}, minds_battery=minds_battery)
     start = now()
     results = await bench.run(step("good"), step("bad", limit_s=30), step("next", "bad", "good"))
     assert states(results) == {"good": "done", "bad": state, "next": "done"}

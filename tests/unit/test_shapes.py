@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from upsd.settings import Settings
+    from upsd.shutdown.steps import Rack
 
 TEXT = (
     RACK.replace("[kubernetes]", 'mac = "DC-A6-32-01-02-03"\n[kubernetes]')
@@ -70,10 +71,9 @@ def test_the_decisions_know_the_groups(tmp_path: Path) -> None:
     assert rules.shedding == (ShedGroup(name="extras", workers=("pi4-b",), runtime_s=900),)
 
 
-def test_only_a_machine_with_a_mac_is_woken_and_by_way_of_its_network(tmp_path: Path) -> None:
-    """To the address that the settings name."""
-    found = settings(tmp_path)
-    rack = adapters.rack(
+def rack_of(found: Settings) -> Rack:
+    """The parts that the steps act on."""
+    return adapters.rack(
         found,
         emit=lambda _: None,
         outlets=NoOutlets(),
@@ -82,6 +82,18 @@ def test_only_a_machine_with_a_mac_is_woken_and_by_way_of_its_network(tmp_path: 
         battery=lambda: AMPLE,
         load=lambda: None,
     )
+
+
+def test_the_steps_know_the_servers_without_which_no_api_is_asked(tmp_path: Path) -> None:
+    """Those of the plan."""
+    text = TEXT.replace('name = "pi4-a"\n', 'name = "pi4-a"\nrole = "server"\n')
+    assert rack_of(load(tmp_path / "upsd.toml", text)).servers == {"pi4-a"}
+
+
+def test_only_a_machine_with_a_mac_is_woken_and_by_way_of_its_network(tmp_path: Path) -> None:
+    """To the address that the settings name."""
+    found = settings(tmp_path)
+    rack = rack_of(found)
     assert {name: machine.waker for name, machine in rack.machines.items()} == {
         "pi4-a": None,
         "pi4-b": WakeOnLan("dc:a6:32:01:02:03", "192.168.7.255"),
