@@ -100,6 +100,8 @@ def _could_wait_until(run: Run, life: Life, write: LateWrite, began: float) -> f
     before = [step.id for step in plan.steps if step.kind in _BEFORE_THE_NAS or step.target in workers]
     ends = [promise.battery_end_at for promise in life.promises.values()]
     fell_s = max((promise.fell_s for promise in life.promises.values()), default=0.0)
+    if math.isinf(fell_s):
+        return -math.inf  # the mains came and went meanwhile, and how little there was at the least is not kept
     latest = min(ends, default=-math.inf) - fell_s - critical_path_s(plan, forced=True, ended=before)
     stopping = f"{spec.name} {MachineState.STOPPING.value}"
     stopped = max(act.at for act in run.world.acts if act.what == stopping and act.at <= write.at)
@@ -139,6 +141,9 @@ def _shutdown_began(run: Run, loss: Loss) -> float:
     Once the outlets were about to be cycled, none that is taken up again has the time to ask a machine anew.
     """
     since = _cut_before(run, loss.at) if loss.why is OffCause.RUN_OUT else 0.0
+    life = next((life for life in reversed(run.lives) if life.start < loss.at), None)
+    if life and life.powered_off and life.end < loss.at:
+        since = min(since, life.start)  # nobody has been there since that one powered its machine off
     began, cycling = loss.at, False
     for act in run.world.acts:
         started = act.what.startswith("event shutdown_started")
