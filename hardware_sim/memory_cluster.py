@@ -49,6 +49,7 @@ class MemoryCluster:
         dry_run: it judges as ever, and changes nothing.
         members: nodes whose k3s servers hold the datastore together; none if that is the business of one.
         stopped: those of them whose server does not run; without a majority of the others nothing is answered.
+        reported: when the kubelet of each node was last heard of.
         unheard: what was asked while that was so.
     """
 
@@ -73,6 +74,7 @@ class MemoryCluster:
     members: frozenset[str] = frozenset()
     stopped: set[str] = field(default_factory=set)
     unheard: list[str] = field(default_factory=list)
+    reported: dict[str, str] = field(default_factory=dict)
 
     async def ask(self, operation: str) -> None:
         """Pass the time that a call takes, and fail it if it must."""
@@ -125,6 +127,13 @@ class MemoryCluster:
         """All nodes."""
         await self.ask("nodes")
         return list(self.node_by_name.values())
+
+    async def heartbeats(self) -> Mapping[str, str]:
+        """When each node last reported."""
+        await self.ask("heartbeats")
+        silent = self.dead | self.stopped
+        self.reported |= {name: str(loop_time() // 10) for name in self.node_by_name.keys() - silent}
+        return dict.fromkeys(self.node_by_name, "") | self.reported
 
     async def cordon(self, node: str, outage: str) -> bool:
         """Make the node unschedulable and mark it; whether it carries our mark now."""

@@ -229,6 +229,8 @@ class SimulatedKubernetes:
         return answer
 
     async def _answer(self, request: web.Request, handler: Any) -> web.StreamResponse:
+        if request.match_info.get("plural") == "leases":
+            self.cluster.renew_leases()
         try:
             found: web.StreamResponse = await handler(request)
         except web.HTTPException as error:

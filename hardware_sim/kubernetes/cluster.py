@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 
 NAME_ALPHABET = "bcdfghjklmnpqrstvwxz2456789"
 UNREACHABLE = {"key": "node.kubernetes.io/unreachable", "effect": "NoSchedule"}
+LEASE_S = 40
+RENEWAL_S = 10
+"""How often a kubelet renews its Lease: a quarter of how long that lasts."""
 CORDONED = {"key": "node.kubernetes.io/unschedulable", "effect": "NoSchedule"}
 
 
@@ -252,6 +255,7 @@ class SimulatedCluster:
     def node_down(self, name: str) -> None:
         """The machine loses its power: its kubelet reports nothing more, and in a while the node is not Ready."""
         self.node(name)
+        self.renew_leases()
         since = self._down_since[name] = self.now
         self.at(since + self._not_ready_after_s, partial(self._miss, name, since))
 
@@ -266,6 +270,19 @@ class SimulatedCluster:
             uid = pod["metadata"]["uid"]
             self.at(self.now, partial(self._end if objects.is_terminating(pod) else self._run, uid))
         self.reconcile()
+
+    def renew_leases(self) -> None:
+        """Write down what the kubelets have reported by now; to be called before somebody reads it."""
+        renewed = self.date(self.now // RENEWAL_S * RENEWAL_S).replace("Z", ".000000Z")
+        for node in self.store.items("nodes"):
+            name = node["metadata"]["name"]
+            lease = self.store.find("leases", objects.LEASE_NAMESPACE, name)
+            if lease is None:
+                lease = objects.lease(name, LEASE_S)
+                self.create("leases", lease)
+            if name not in self._down_since and lease["spec"].get("renewTime") != renewed:
+                lease["spec"]["renewTime"] = renewed
+                self.store.put("leases", lease)
 
     def terminate_namespace(self, namespace: str) -> None:
         """Let the namespace be in deletion, for ever."""

@@ -41,6 +41,7 @@ RESOURCES = {
         Resource("apis/apps/v1", "replicasets", "ReplicaSet", "rs"),
         Resource("apis/apps/v1", "statefulsets", "StatefulSet", "sts"),
         Resource("apis/batch/v1", "jobs", "Job", "job"),
+        Resource("apis/coordination.k8s.io/v1", "leases", "Lease", ""),
         Resource("apis/policy/v1", "poddisruptionbudgets", "PodDisruptionBudget", "pdb"),
         Resource(
             "apis/rbac.authorization.k8s.io/v1", "clusterrolebindings", "ClusterRoleBinding", "", namespaced=False

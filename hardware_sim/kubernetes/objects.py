@@ -8,6 +8,7 @@ from typing import Any, TypeAlias
 Object: TypeAlias = dict[str, Any]
 
 KUBELET_VERSION = "v1.31.4+k3s1"
+LEASE_NAMESPACE = "kube-node-lease"
 MIRROR = "kubernetes.io/config.mirror"
 STOP_SECONDS = "simulation.upsd.io/stop-seconds"
 """Annotation: how long the pod takes to stop after SIGTERM."""
@@ -123,6 +124,16 @@ def volume_attachment(volume: str, node: str) -> Object:
         "metadata": metadata(f"csi-{volume}"),
         "spec": {"attacher": "nfs.csi.k8s.io", "nodeName": node, "source": {"persistentVolumeName": volume}},
         "status": {"attached": True},
+    }
+
+
+def lease(node: str, duration_s: int) -> Object:
+    """The Lease that a node's kubelet renews."""
+    return {
+        "apiVersion": "coordination.k8s.io/v1",
+        "kind": "Lease",
+        "metadata": metadata(node, LEASE_NAMESPACE),
+        "spec": {"holderIdentity": node, "leaseDurationSeconds": duration_s},
     }
 
 

@@ -65,6 +65,11 @@ class Cluster(MemoryCluster):
         self._refuse_when_down()
         return await super().nodes()
 
+    async def heartbeats(self) -> Mapping[str, str]:
+        """When each node last reported."""
+        self._refuse_when_down()
+        return await super().heartbeats()
+
     async def cordon(self, node: str, outage: str) -> bool:
         """Make the node unschedulable and mark it."""
         self._refuse_when_down()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import datetime as dt
 import re
 from functools import partial
 from typing import TYPE_CHECKING
@@ -76,6 +77,19 @@ async def test_cordon_and_uncordon_show_in_the_node(kubectl: Kubectl) -> None:
         assert "Ready,SchedulingDisabled" in nodes
         assert await kubectl.run(api, "uncordon", "pi4-a") == (0, "node/pi4-a uncordoned\n")
         assert not api.cluster.is_cordoned("pi4-a")
+
+
+async def test_describe_tells_when_a_node_was_last_heard_of(kubectl: Kubectl) -> None:
+    """By its Lease, which kubectl reads with the types of Kubernetes."""
+    async with SimulatedKubernetes(small_cluster()) as api:
+        code, said = await kubectl.run(api, "describe", "node", "pi4-a")
+        renewed = api.cluster.store.get("leases", "kube-node-lease", "pi4-a")["spec"]["renewTime"]
+    assert code == 0, said
+    (shown,) = re.findall(
+        r"^Lease:\n +HolderIdentity: +pi4-a\n +AcquireTime: .*\n +RenewTime: +(.*)$", said, re.MULTILINE
+    )
+    expected = dt.datetime.fromisoformat(renewed)
+    assert dt.datetime.strptime(shown, "%a, %d %b %Y %H:%M:%S %z") == expected
 
 
 async def test_a_node_that_is_unknown_is_an_error(kubectl: Kubectl) -> None:

@@ -49,6 +49,18 @@ async def test_nodes_show_readiness_cordon_and_marks(api: SimulatedKubernetes, r
     assert (second.name, second.ready, second.unschedulable) == ("pi4-b", False, False)
 
 
+async def test_a_heartbeat_changes_as_long_as_the_machine_runs(api: SimulatedKubernetes, rack: Cluster) -> None:
+    """Long before Kubernetes calls its node NotReady."""
+    first = await rack.heartbeats()
+    api.cluster.node_down("pi4-b")
+    api.cluster.advance(api.cluster.now + 15.0)
+    second = await rack.heartbeats()
+    assert first.keys() == second.keys() == {"pi4-a", "pi4-b"}
+    assert second["pi4-a"] > first["pi4-a"]
+    assert second["pi4-b"] == first["pi4-b"]
+    assert all(node.ready for node in await rack.nodes())
+
+
 async def test_pods_are_those_of_the_node_with_what_a_drain_asks_of_them(rack: Cluster) -> None:
     """Of all namespaces, with the sorts that are left alone told apart."""
     pods = {pod.name.split("-")[0]: pod for pod in await rack.pods("pi4-a")}

@@ -58,6 +58,7 @@ def use(bench: Workbench, script: str) -> ScriptedHost:
 async def test_a_machine_is_off_after_three_silences(bench: Workbench) -> None:
     """One refused connection is a busy machine, not one that is off."""
     host = use(bench, "++-")
+    bench.rack.cluster.faults.fail("nodes")
     progress = await bench.do(StepKind.CONFIRM_OFF, "pi4-a", told=True)
     assert (progress.state, progress.detail, host.asked) == (StepState.DONE, "port silent", 5)
     assert host.commands == []
@@ -66,6 +67,7 @@ async def test_a_machine_is_off_after_three_silences(bench: Workbench) -> None:
 async def test_a_machine_that_accepts_again_is_not_off(bench: Workbench) -> None:
     """The count starts anew."""
     host = use(bench, "--+--+-")
+    bench.rack.cluster.faults.fail("nodes")
     progress = await bench.do(StepKind.CONFIRM_OFF, "pi4-a", told=True)
     assert (progress.state, host.asked) == (StepState.DONE, 9)
 
@@ -161,7 +163,7 @@ async def test_a_port_that_falls_silent_after_it_refused_is_off(bench: Workbench
     await bench.do(StepKind.POWEROFF, "pi4-a")
     progress = await bench.do(StepKind.CONFIRM_OFF, "pi4-a", expected_s=10, limit_s=120)
     assert progress.state is StepState.DONE
-    assert progress.detail == "port silent"
+    assert progress.detail == "port silent and node NotReady"
     assert took_s(progress) == pytest.approx(38, abs=1.5)
     assert bench.going_off.seen_off == {"pi4-a"}
 
@@ -227,12 +229,47 @@ async def test_one_list_of_nodes_does_for_all_machines(bench: Workbench, rack: M
     assert rack.cluster.faults.met["nodes"] <= 21
 
 
-async def test_a_silent_machine_is_off_though_its_node_is_ready(bench: Workbench, rack: MemoryRack) -> None:
-    """Kubernetes takes 40 s to see what three silences say at once, and the battery would pay for the wait."""
+async def test_a_silent_machine_whose_kubelet_has_stopped_is_off(bench: Workbench, rack: MemoryRack) -> None:
+    """Its missing reports say so long before Kubernetes calls its node NotReady."""
     rack.hosts["pi4-a"].off_at = 0.0
+    asyncio.get_running_loop().call_later(2, rack.cluster.dead.add, "pi4-a")
     progress = await confirm(bench)
     assert rack.cluster.node_by_name["pi4-a"].ready
-    assert progress.detail == "port silent"
+    assert (progress.state, progress.detail) == (StepState.DONE, "port silent and no heartbeat")
+    assert took_s(progress) == pytest.approx(16, abs=2)
+
+
+async def test_a_silent_machine_whose_kubelet_reports_is_on(bench: Workbench) -> None:
+    """A firewall there may have enough of our calls; it is told, and the last look calls again."""
+    use(bench, "+-")
+    progress = await confirm(bench)
+    assert (progress.state, progress.detail) == (
+        StepState.FORCED,
+        "port silent but its kubelet reports, no more time",
+    )
+    assert took_s(progress) == pytest.approx(117, abs=1.5)
+    assert "port silent; its kubelet still reports" in bench.said
+    assert bench.going_off.seen_off == set()
+
+
+async def test_a_silent_machine_is_off_at_last_when_its_kubelet_stops(bench: Workbench, rack: MemoryRack) -> None:
+    """Its network was gone before it was."""
+    use(bench, "+-")
+    asyncio.get_running_loop().call_later(40, rack.cluster.dead.add, "pi4-a")
+    progress = await confirm(bench)
+    assert (progress.state, progress.detail) == (StepState.DONE, "port silent and no heartbeat")
+    assert 47 < took_s(progress) < 59
+    assert bench.going_off.seen_off == {"pi4-a"}
+
+
+async def test_a_silent_machine_is_off_at_once_where_heartbeats_may_not_be_read(
+    bench: Workbench, rack: MemoryRack
+) -> None:
+    """The rights that were given to an older upsd do not have that."""
+    rack.hosts["pi4-a"].off_at = 0.0
+    rack.cluster.faults.fail("heartbeats", "403 Forbidden to list leases")
+    progress = await confirm(bench)
+    assert (progress.state, progress.detail) == (StepState.DONE, "port silent")
     assert took_s(progress) < 4
 
 
@@ -343,3 +380,10 @@ async def test_a_rehearsal_tells_what_there_is_to_go_by(bench: Workbench, rack: 
         "its SSH port answers; its node is Ready; its share of the load is seen",
         "its SSH port answers; its node is not Ready; its share of the load is too small to see",
     ]
+
+
+async def test_a_rehearsal_tells_that_heartbeats_can_not_be_read(bench: Workbench, rack: MemoryRack) -> None:
+    """After an upgrade the rights in the cluster are still those of before."""
+    rack.cluster.faults.fail("heartbeats", "403 Forbidden to list leases")
+    said = (await bench.rehearse(StepKind.CONFIRM_OFF, "pi4-a")).detail
+    assert said.startswith("its SSH port answers; its node is Ready; its heartbeats can't be read (")

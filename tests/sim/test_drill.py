@@ -111,7 +111,8 @@ async def test_each_step_proves_that_the_shutdown_can_do_it() -> None:
     assert found.keys() & shutdown == {"drain pi3", "poweroff pi3", "confirm-off pi3"}
     assert found.keys() - shutdown == {"cordon pi3"}
     assert set(found.values()) == {StepState.DONE}
-    assert {progress.step.id: progress.detail for _, progress in heard}["confirm-off pi3"] == "port silent"
+    details = {progress.step.id: progress.detail for _, progress in heard}
+    assert details["confirm-off pi3"] == "port silent and node NotReady"
 
 
 async def test_a_node_that_somebody_else_had_cordoned_stays_so() -> None:

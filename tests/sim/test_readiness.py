@@ -189,7 +189,7 @@ async def test_an_outage_proves_what_it_did(tmp_path: Path) -> None:
     ledger, _ = load_ledger(tmp_path)
     proof = ledger.of("confirm-off pi3").proven("1")
     assert proof
-    assert (proof.how.value, proof.detail) == ("outage", "port silent")
+    assert (proof.how.value, proof.detail) == ("outage", "port silent and node NotReady")
 
 
 async def test_a_drill_proves_what_it_did_and_shows_what_failed(tmp_path: Path) -> None:

@@ -117,6 +117,9 @@ class Cluster(Protocol):
     async def nodes(self) -> Sequence[Node]:
         """All nodes."""
 
+    async def heartbeats(self) -> Mapping[str, str]:
+        """The date of each node's last report, as its own clock writes it: it changes while its kubelet lives."""
+
     async def cordon(self, node: str, outage: str) -> bool:
         """Make the node unschedulable and mark that as ours; `False`, and no mark, if it was so before."""
 

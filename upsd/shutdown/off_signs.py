@@ -45,7 +45,14 @@ class Confirmed:
 
 
 def confirmed(
-    row: PortRow, now: float, *, usual_s: float, node_gone: bool, fell_w: float | None, out_of_time: bool
+    row: PortRow,
+    now: float,
+    *,
+    usual_s: float,
+    node_gone: bool,
+    reports: bool | None,
+    fell_w: float | None,
+    out_of_time: bool,
 ) -> Confirmed | None:
     """By what the machine is off; `None` if it may well be on.
 
@@ -54,6 +61,7 @@ def confirmed(
         now: loop time.
         usual_s: how long its power-off usually takes.
         node_gone: whether its node is not Ready any more, and was when it was told to go off.
+        reports: whether its kubelet was heard of so lately that it may live; `None` if nobody can tell.
         fell_w: by how much (W) the load of the UPS fell on its account, if that is most of its share.
         out_of_time: whether nothing better can be waited for.
     """
@@ -61,9 +69,13 @@ def confirmed(
         return None
     load = None if fell_w is None else f"load fell by {fell_w:.0f} W"
     match row.answer:
-        case PortAnswer.SILENT:
-            signs = ["port silent", "node NotReady" if node_gone else None, load]
+        # Somebody there reports, so it may be our calls that are not let through.
+        case PortAnswer.SILENT if load or not reports:
+            node = "node NotReady" if node_gone else "no heartbeat" if reports is False else None
+            signs = ["port silent", node, load]
             return Confirmed(" and ".join(sign for sign in signs if sign))
+        case PortAnswer.SILENT if out_of_time:
+            return Confirmed("port silent but its kubelet reports, no more time", sure=False)
         case PortAnswer.REFUSES if load:
             return Confirmed(f"port refuses and {load}")
         # A node is NotReady 40 s after its kubelet has ended, whatever else still ends there.

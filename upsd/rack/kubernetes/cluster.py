@@ -21,6 +21,7 @@ from upsd.domain.rack import EvictionAnswer, ServerBusyError
 from upsd.rack.kubernetes.access import Access
 from upsd.rack.kubernetes.answers import eviction_answer, retry_after_s
 from upsd.rack.kubernetes.attachments import AttachmentResource, attachment_of
+from upsd.rack.kubernetes.leases import NODE_NAMESPACE, LeaseResource
 from upsd.rack.kubernetes.objects import CORDON_MARK, NodeResource, PodResource, is_ready, node_of, pod_of, replaced_by
 from upsd.rack.kubernetes.volumes import VolumeResource, file_server_of
 from upsd.rack.kubernetes.workloads import REPLICAS_MARK, WORKLOAD_RESOURCES
@@ -67,6 +68,15 @@ class KubernetesCluster:
             return [node_of(found) async for found in client.list(NodeResource, chunk_size=PAGE_SIZE)]
 
         return await self._ask("list nodes", ask)
+
+    async def heartbeats(self) -> Mapping[str, str]:
+        """When each node's Lease was last renewed."""
+
+        async def ask(client: Client) -> dict[str, str]:
+            leases = client.list(LeaseResource, namespace=NODE_NAMESPACE, chunk_size=PAGE_SIZE)
+            return {lease.metadata.name: lease.spec.renewTime async for lease in leases}
+
+        return await self._ask("list leases", ask)
 
     async def pods(self, node: str | None = None) -> Sequence[Pod]:
         """The pods bound to the node, or to any node, of all namespaces.

@@ -30,10 +30,10 @@ class ConfirmOff:
 
     A machine that took no command yet, because it was booting, is asked as soon as it answers.
 
-    Silence several times in a row is off, if the machine was heard of in this outage, on its port or by taking the
-    command; one that never was may as well be cut from the network. Refused connections are not off as long as there
-    is slack: the load of the UPS or the node has to say the same, or the port has to fall silent. When there is none
-    left, they are taken for off and that is said, and the last look calls the machine again.
+    Silence several times in a row is off, if its kubelet reports no more and the machine was heard of in this outage,
+    on its port or by taking the command; one that never was may as well be cut from the network. Refused connections
+    are not off as long as there is slack: the load of the UPS or the node has to say the same, or the port has to fall
+    silent. When there is none left, they are taken for off and that is said, and the last look calls the machine again.
     """
 
     machines: Mapping[str, RemoteMachine]
@@ -52,9 +52,11 @@ class ConfirmOff:
             row = row.then(await _call(machine, context), loop.time())
             heard_of = heard_of or row.answer in {PortAnswer.ACCEPTS, PortAnswer.REFUSES}
             if row.answer is PortAnswer.SILENT:
-                context.say("port silent; calls again")
+                reports = row.settled and self.evidence.reports(name)
+                context.say("port silent; its kubelet still reports" if reports else "port silent; calls again")
             if row.answer is PortAnswer.REFUSES:
                 context.say("port refuses; waits for better evidence")
+            if row.answer in {PortAnswer.SILENT, PortAnswer.REFUSES}:
                 await self.evidence.look(min(_NODES_S, context.force_at - loop.time()))
             silent = row.settled and row.answer is PortAnswer.SILENT
             if silent and not heard_of and loop.time() >= asked_at + USUAL_TIMES * step.configured_s:
@@ -85,6 +87,7 @@ class ConfirmOff:
             now,
             usual_s=step.configured_s,
             node_gone=self.evidence.node_gone(step.target),
+            reports=self.evidence.reports(step.target),
             fell_w=self.evidence.fell_w(step.target),
             out_of_time=now >= context.force_at,
         )

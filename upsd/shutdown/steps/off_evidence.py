@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 _FRESH_S = 3.0
 _LEFT_ALONE_S = 10.0
 _MOST = 0.75
+# A kubelet renews its lease every 10 s; Kubernetes itself waits for 40 s before it calls a node NotReady.
+_HEARTBEAT_S = 15.0
 # A share is told apart only if it moves the UPS's figure by more than its rounding can.
 _STEPS = 2.0
 
@@ -31,6 +33,14 @@ class _Before:
 
     load: OutputLoad
     off: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
+class _Heartbeat:
+    """A node's last report as it dates it itself, and when we first saw it."""
+
+    date: str
+    seen_at: float
 
 
 class OffEvidence:
@@ -60,6 +70,7 @@ class OffEvidence:
         self._before: dict[str, _Before] = {}
         self._were_ready: set[str] = set()
         self._ready: Mapping[str, bool] = {}
+        self._heartbeats: Mapping[str, _Heartbeat] = {}
         self._look_again_at = -math.inf
         self._looking = asyncio.Lock()
 
@@ -80,11 +91,24 @@ class OffEvidence:
                 if loop.time() < self._look_again_at:
                     return
                 self._look_again_at = loop.time() + _LEFT_ALONE_S
-                self._ready = {node.name: node.ready for node in await self._cluster.nodes()}
+                nodes, dates = await self._cluster.nodes(), await self._dates(self._cluster)
                 self._look_again_at = loop.time() + _FRESH_S
         except (RackError, TimeoutError):
             return
+        self._ready = {node.name: node.ready for node in nodes}
         self._were_ready.update(name for name, ready in self._ready.items() if ready)
+        before, now = self._heartbeats, loop.time()
+        self._heartbeats = {
+            name: before[name] if name in before and before[name].date == date else _Heartbeat(date, now)
+            for name, date in dates.items()
+        }
+
+    async def _dates(self, cluster: Cluster) -> Mapping[str, str]:
+        try:
+            return await cluster.heartbeats()
+        except RackError:
+            # Rights that were given before there was a need for these; the nodes still tell something.
+            return {}
 
     @property
     def _has_quorum(self) -> bool:
@@ -93,6 +117,13 @@ class OffEvidence:
     def node_gone(self, machine: str) -> bool:
         """Whether its node is not Ready any more: one that was not so before says nothing."""
         return machine in self._were_ready and not self._ready.get(machine, True)
+
+    def reports(self, machine: str) -> bool | None:
+        """Whether its kubelet has reported so lately that it may well live; `None` if nobody can tell."""
+        heartbeat = self._heartbeats.get(machine)
+        if heartbeat is None:
+            return None
+        return asyncio.get_running_loop().time() < heartbeat.seen_at + _HEARTBEAT_S
 
     def fell_w(self, machine: str) -> float | None:
         """By how much (W) the load fell on its account, if that is most of what it draws; else `None`.
@@ -114,6 +145,8 @@ class OffEvidence:
         said = []
         if machine in self._ready:
             said.append("its node is Ready" if self._ready[machine] else "its node is not Ready")
+            if machine not in self._heartbeats:
+                said.append("its heartbeats can't be read (does upsd have all rights of upsd-rbac.yaml?)")
         if load := self._load():
             told_apart = self._watts.get(machine, 0.0) >= _STEPS * load.step_w
             said.append("its share of the load is seen" if told_apart else "its share of the load is too small to see")
