@@ -14,7 +14,7 @@ from upsd.ctl.system_files import (
     SYSTEM_FILES,
     SystemFile,
     SystemFilesError,
-    bytecode_command,
+    bytecode_commands,
     packaged,
     python_for_units,
     shipped,
@@ -102,7 +102,12 @@ def test_this_python_is_one_for_the_units() -> None:
 
 
 def test_the_bytecode_is_compiled_as_the_units_run_it() -> None:
-    """Of other flags, nothing that was compiled would be used."""
-    (start,) = [line for line in shipped("systemd/upsd.service").splitlines() if line.startswith("ExecStart=")]
-    assert " -OO -X no_debug_ranges " in start
-    assert bytecode_command("python")[:7] == ["python", "-X", "no_debug_ranges", "-m", "compileall", "-q", "-o"]
+    """Of other flags or elsewhere, nothing that was compiled would be used."""
+    python = "/opt/pipx/venvs/upsd/bin/python"
+    (unit,) = [file for file in SYSTEM_FILES if file.source == "systemd/upsd.service"]
+    (start,) = [line for line in text_of(unit, python).splitlines() if line.startswith("ExecStart=")]
+    run = start.removeprefix("ExecStart=").split()
+    everything, imported = bytecode_commands(python)
+    assert sorted(["-I", *run[: run.index("-m")]]) == sorted(imported[: imported.index("-c")])
+    assert "pycache_prefix=/opt/pipx/venvs/upsd/bytecode" in imported
+    assert everything[: everything.index("-B")] == [part for part in imported[: imported.index("-c")] if part != "-OO"]

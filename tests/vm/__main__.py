@@ -18,11 +18,13 @@ from tests.vm.image import image
 from tests.vm.installation import installed
 
 READY_VARIABLE: Final = "UPSD_VM_READY"
-"""Tells the tests that they run in here, and where the image and the master's disk are."""
+"""Tells the tests that they run in here, and where the image, the master's disk and the package are."""
 _MAKE: Final = "make"
 _UNSHARED: Final = ("unshare", "--mount", "--propagation=private", "--pid", "--fork", "--kill-child", "--mount-proc")
 _PYTEST: Final = (
-    *("-p", "no:randomly", "-p", "no:cacheprovider", "--timeout=900"),
+    *("-p", "no:randomly", "-p", "no:cacheprovider", "--timeout=900", "--durations=0", "--durations-min=5"),
+    # Two racks side by side; the one that is free first plays the next story.
+    *("-n", "2", "--dist", "loadgroup"),
     *("-o", "asyncio_default_fixture_loop_scope=session", "-o", "asyncio_default_test_loop_scope=session"),
 )
 
@@ -41,21 +43,20 @@ def main(arguments: list[str]) -> int:
     made = subprocess.run(make, check=False, stdout=subprocess.PIPE, text=True)
     if made.returncode:
         return made.returncode
-    directory, disk = made.stdout.splitlines()[-2:]
-    environment = {**os.environ, READY_VARIABLE: f"{directory}:{disk}"}
+    environment = {**os.environ, READY_VARIABLE: ":".join(made.stdout.splitlines()[-3:])}
     return subprocess.run([*_UNSHARED, "--net", *pytest], env=environment, check=False).returncode
 
 
 def _make() -> int:
     try:
-        chroots.make()
+        package = chroots.make()
         made = image()
-        disk = installed(made, cache_directory())
+        disk = installed(made, package, cache_directory())
     except (ProgramError, subprocess.CalledProcessError) as error:
         sys.stderr.write(f"make vm-test: {error}\n")
         return 1
     forget_old(cache_directory())
-    sys.stdout.write(f"{made.directory}\n{disk}\n")
+    sys.stdout.write(f"{made.directory}\n{disk}\n{package}\n")
     return 0
 
 

@@ -32,15 +32,15 @@ def distribution(suite: str) -> Path:
     return cache() / f"chroot-{suite}-{_digest(*_PACKAGES)}.tar"
 
 
-def package() -> Path:
+def _package() -> Path:
     """The directory with the package of this source tree, if it was made."""
     paths = [path for name in _SOURCES for path in [REPOSITORY / name, *(REPOSITORY / name).rglob("*")]]
     files = sorted(path for path in paths if path.is_file() and "__pycache__" not in path.parts)
     return cache() / f"package-{_digest(*(path.read_text(encoding='utf-8') for path in files))}"
 
 
-def make() -> None:
-    """Make whatever of that is missing.
+def make() -> Path:
+    """Make whatever of that is missing; the directory with the package.
 
     Raises:
         subprocess.CalledProcessError: one could not be made; what failed has said why.
@@ -53,11 +53,12 @@ def make() -> None:
             mmdebstrap = ["mmdebstrap", "--quiet", "--variant=minbase", include, suite, str(half)]
             subprocess.run(mmdebstrap, check=True, stdout=subprocess.DEVNULL)
             half.rename(goal)
-    if not (goal := package()).exists():
+    if not (goal := _package()).exists():
         half = goal.with_suffix(".half")
         shutil.rmtree(half, ignore_errors=True)
         subprocess.run([sys.executable, "-m", "debian", half], cwd=REPOSITORY / "config", check=True)
         half.rename(goal)
+    return goal
 
 
 def _digest(*inputs: str) -> str:

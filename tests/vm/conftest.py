@@ -39,7 +39,7 @@ class _Racks:
         if self._rack is None:
             directory = Path(mkdtemp(dir=cache_directory(), prefix=RACKS))
             self._open.callback(shutil.rmtree, directory)
-            image, disk = map(Path, os.environ[READY_VARIABLE].split(":"))
+            image, disk, _ = map(Path, os.environ[READY_VARIABLE].split(":"))
             rack = VirtualRack(directory, Image(image), disk)
             self._rack = await self._open.enter_async_context(rack)
             await self._rack.prepare()

@@ -11,20 +11,23 @@ import socket
 import subprocess
 import threading
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.vm.chroots import SUITES, distribution, package
+from tests.vm.__main__ import READY_VARIABLE
+from tests.vm.chroots import SUITES, distribution
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
-pytestmark = pytest.mark.timeout(400)
+pytestmark = [pytest.mark.timeout(400), pytest.mark.xdist_group("debian package")]
 
 UNIT = "etc/systemd/system/upsd.service"
 PYTHON = "/usr/lib/upsd/bin/python3"
+BYTECODE = "usr/lib/upsd/bytecode"
+AS_THE_UNIT = (PYTHON, "-OO", "-X", "no_debug_ranges", "-X", f"pycache_prefix=/{BYTECODE}")
 NUT_UNIT = "/usr/lib/systemd/system/nut-server.service"
 QUIETLY = ("DEBIAN_FRONTEND=noninteractive", "LC_ALL=C.UTF-8", "PATH=/usr/sbin:/usr/bin:/sbin:/bin")
 OLDER = "0.0.1-1"
@@ -76,9 +79,10 @@ class Chroot:
 @pytest.fixture(scope="module")
 def deb() -> Path:
     """The package of this source tree."""
-    if "UPSD_VM_READY" not in os.environ or not package().exists():
+    if READY_VARIABLE not in os.environ:
         pytest.skip("make vm-test makes what these tests need, and runs them")
-    (path,) = package().glob("*.deb")
+    package = Path(os.environ[READY_VARIABLE].split(":")[2])
+    (path,) = package.glob("*.deb")
     return path
 
 
@@ -170,7 +174,7 @@ def test_it_runs_on_that_distribution_s_python_and_no_other_s_packages(installed
     everything = (
         "import _cffi_backend, cryptography.x509, lightkube, msgspec, pydantic_core, structlog, upsd.daemon, yaml"
     )
-    assert installed.run(PYTHON, "-OO", "-X", "no_debug_ranges", "-c", everything) == ""
+    assert installed.run(*AS_THE_UNIT, "-c", everything) == ""
     assert "--config" in installed.run(PYTHON, "-B", "-m", "upsd", "--help")
     assert "is valid" in installed.run("upsctl", "config", "check")
     assert "is valid" in installed.run("upsctl", "config", "check", "/usr/share/doc/upsd/examples/upsd.toml")
@@ -182,22 +186,41 @@ def test_it_runs_on_that_distribution_s_python_and_no_other_s_packages(installed
 
 def test_nothing_is_compiled_at_run_time(installed: Chroot) -> None:
     """All bytecode is made by the installation, with the flags of the unit; the unit could not write any."""
-    packages = installed.root / "usr/lib/upsd/lib/python3"
-    compiled = {path: path.stat().st_mtime_ns for path in packages.rglob("*.pyc")}
-    assert len(compiled) == len(list(packages.rglob("*.py")))
-    assert all(path.name.endswith(".opt-2.pyc") for path in compiled)
-    installed.run(PYTHON, "-OO", "-X", "no_debug_ranges", "-c", "import upsd.daemon, upsd.ctl.main")
+    packages = installed.root / f"usr/lib/upsd/lib/python{SUITES[installed.suite]}/site-packages"
+    assert len(compiled_below(installed, packages)) == len(list(packages.rglob("*.py")))
+    before = compiled_below(installed)
+    installed.run(*AS_THE_UNIT, "-c", "import upsd.daemon, upsd.late, upsd.snapshot, usb.backend.libusb1")
     installed.run("upsctl", "status", status=3)
-    assert {path: path.stat().st_mtime_ns for path in packages.rglob("*.pyc")} == compiled
+    assert compiled_below(installed) == before
+    assert all(path.name.endswith(".opt-2.pyc") for path in before)
+    assert not list(packages.rglob("__pycache__"))
 
 
 def test_another_python_is_compiled_for_at_once(installed: Chroot) -> None:
     """When the distribution is upgraded, python3 calls what is in its runtime.d."""
-    packages = installed.root / "usr/lib/upsd/lib/python3"
-    for path in list(packages.rglob("*.pyc")):
-        path.unlink()
+    before = compiled_below(installed)
+    shutil.rmtree(installed.root / BYTECODE)
     installed.run("/usr/share/python3/runtime.d/upsd.rtupdate", "rtupdate", "python3.10", "python3.11")
-    assert len(list(packages.rglob("*.opt-2.pyc"))) == len(list(packages.rglob("*.py")))
+    assert compiled_below(installed).keys() == before.keys()
+
+
+def test_an_update_of_python_is_compiled_for_at_once(installed: Chroot) -> None:
+    """Its own modules are other ones then, and what was compiled of the old ones would not be used."""
+    stdlib = f"usr/lib/python{SUITES[installed.suite]}"
+    source = installed.root / stdlib / "asyncio/events.py"
+    os.utime(source, (1_800_000_000, 1_800_000_000))
+    installed.run("dpkg-trigger", "--by-package=dpkg", "--no-await", f"/{stdlib}")
+    installed.run("dpkg", "--configure", "--pending")
+    (compiled,) = (installed.root / BYTECODE / stdlib / "asyncio").glob("events.*.pyc")
+    assert int.from_bytes(compiled.read_bytes()[8:12], "little") == 1_800_000_000
+
+
+def compiled_below(installed: Chroot, place: Path | None = None) -> dict[Path, int]:
+    """What was compiled, of all sources or of those below a place, and when."""
+    below = installed.root / BYTECODE
+    if place is not None:
+        below /= place.relative_to(installed.root)
+    return {path: path.stat().st_mtime_ns for path in below.rglob("*.pyc")}
 
 
 def test_status_is_there_at_once(installed: Chroot) -> None:

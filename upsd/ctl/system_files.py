@@ -67,7 +67,8 @@ def packaged() -> bool:
 
 def text_of(file: SystemFile, python: str) -> str:
     """What to write there, for an installation whose units shall run this Python."""
-    return shipped(file.source).replace(_PACKAGED_PYTHON, python)
+    prefix = Path(python).parent.parent
+    return shipped(file.source).replace(_PACKAGED_PYTHON, python).replace(PACKAGED_PREFIX, str(prefix))
 
 
 def python_for_units(executable: str = sys.executable) -> str:
@@ -85,6 +86,15 @@ def python_for_units(executable: str = sys.executable) -> str:
     return executable
 
 
-def bytecode_command(python: str) -> list[str]:
-    """What root runs after an installation: in the unit nothing can be compiled, and uncompiled it starts slowly."""
-    return [python, "-X", "no_debug_ranges", "-m", "compileall", "-q", "-o", "2", str(Path(__file__).parents[2])]
+def bytecode_commands(python: str) -> list[list[str]]:
+    """What root runs after an installation: in the unit nothing can be compiled, and uncompiled it starts slowly.
+
+    The first compiles all of ours and of the libraries, the second what those take from Python's own modules.
+    """
+    prefix = Path(python).parent.parent
+    as_in_the_unit = [python, "-I", "-X", "no_debug_ranges", "-X", f"pycache_prefix={prefix}/bytecode"]
+    packages = str(Path(__file__).parents[2])
+    return [
+        [*as_in_the_unit, "-B", "-m", "compileall", "-q", "-o", "2", packages],
+        [*as_in_the_unit, "-OO", "-c", "import upsd.daemon, upsd.snapshot, upsd.late"],
+    ]

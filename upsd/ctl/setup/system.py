@@ -11,7 +11,7 @@ from upsd.ctl.setup.outcome import Outcome, SetupError, State
 from upsd.ctl.setup.questions import INSTALL_SYSTEM_FILES
 from upsd.ctl.system_files import (
     SYSTEM_FILES,
-    bytecode_command,
+    bytecode_commands,
     packaged,
     python_for_units,
     text_of,
@@ -45,7 +45,7 @@ def install(situation: Situation) -> Outcome:
         put(file, python, Path("/"))
         print(f"  wrote {file.local}")
     untold = tuple(
-        trouble for command in (*_TAKE_UP, bytecode_command(python)) if (trouble := _trouble_of(command)) is not None
+        trouble for command in (*_TAKE_UP, *bytecode_commands(python)) if (trouble := _trouble_of(command)) is not None
     )
     if untold:
         return Outcome(State.FAILED, f"they are there, but: {'; '.join(untold)}")
