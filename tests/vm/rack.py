@@ -68,7 +68,7 @@ class VirtualRack:
         self._log = directory / "rack.log"
         self._rig = Rig(make=self._make_ups)
         self.device = self._rig.device
-        self.kubernetes = SimulatedKubernetes(small_cluster(stop_s={"pi3": 5.0}), host=HERE)
+        self.kubernetes = SimulatedKubernetes(small_cluster(dict.fromkeys(WORKERS, 5.0)), host=HERE)
         self.kubernetes.rights = self.rights = manifest_rights()
         self._image = image
         self._master_disk = master_disk
@@ -182,11 +182,12 @@ class VirtualRack:
     @contextmanager
     def cable_pulled(self) -> Iterator[None]:
         """The USB cable is out while the block lasts."""
-        self._rig.faults.unplugged = True
+        faults = self._rig.faults
+        before, faults.unplugged = faults.unplugged, True
         try:
             yield
         finally:
-            self._rig.faults.unplugged = False
+            faults.unplugged = before
 
     def freeze(self, name: str) -> None:
         """Let a container hang until its power is cut."""

@@ -44,6 +44,7 @@ silence = "10s"
 on_battery = "8s"
 [recovery]
 boot_expected = "30s"
+battery_limit = "15s"
 [ssh]
 connect_timeout = "20s"
 [kubernetes]
@@ -61,7 +62,9 @@ watts = {nas_watts}
 host = "{nas}"
 poweroff_command = "poweroff"
 rehearse_command = "check"
+flush_limit = "20s"
 poweroff_expected = "5s"
+poweroff_limit = "30s"
 [[loads]]
 name = "switch"
 watts = {switch_watts}
@@ -74,7 +77,7 @@ def settings(outlet_off_delay_s: int) -> str:
     """The master's upsd.toml."""
     workers = "".join(
         f'[[workers]]\nname = "{name}"\nhost = "{address(NUMBERS[name])}"\nwatts = {WATTS[name]}\n'
-        'poweroff_expected = "8s"\npoweroff_limit = "1min"\n'
+        'poweroff_expected = "8s"\npoweroff_limit = "45s"\n'
         for name in WORKERS
     )
     return _SETTINGS.format(
@@ -143,7 +146,7 @@ def make_master(root: Path, key: Path, files: Mapping[str, str]) -> None:
     # Emulated, and where others use the processors too, its start takes long.
     patience = root / "etc/systemd/system/upsd.service.d/patience.conf"
     patience.parent.mkdir()
-    patience.write_text("[Service]\nTimeoutStartSec=5min\nWatchdogSec=2min\n")
+    patience.write_text("[Service]\nTimeoutStartSec=5min\n")
     own_key = root / "var/lib/upsd/ssh_key"
     shutil.copy(key, own_key)
     shutil.chown(own_key, owner, group)

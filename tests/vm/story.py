@@ -90,10 +90,15 @@ class Story:
         await self.hears("outage_report_written", BOOT_S)
         await self.rack.until(lambda: not self.cordoned() | self.marked(), "no node is cordoned", BOOT_S)
         assert not self.rack.rights.denied, "config/k3s/upsd-rbac.yaml does not grant what the daemon does"
-        state = self.rack.retained("state")
-        assert (state["power"], state["readiness"]["armed"]) == ("on_line", True), state
+        await self.rack.until(self._stands_by, "upsd reads a UPS on line and is armed", BOOT_S)
         found: dict[str, Any] = json.loads(await self.rack.on(MASTER, "upsctl outages show --json"))
         return found
+
+    def _stands_by(self) -> bool:
+        state = self.rack.retained("state")
+        # Of a daemon that was just started that is not known yet.
+        readiness = state["readiness"] or {"armed": False}
+        return bool(state["power"] == "on_line" and readiness["armed"])
 
     def cordoned(self) -> set[str]:
         """The nodes that are unschedulable."""
