@@ -99,10 +99,9 @@ def _could_wait_until(run: Run, life: Life, write: LateWrite, began: float) -> f
     workers = {worker.name for worker in run.scenario.workers}
     before = [step.id for step in plan.steps if step.kind in _BEFORE_THE_NAS or step.target in workers]
     ends = [promise.battery_end_at for promise in life.promises.values()]
-    fell_s = max((promise.fell_s for promise in life.promises.values()), default=0.0)
-    if math.isinf(fell_s):
+    if math.isinf(life.fell_s):
         return -math.inf  # the mains came and went meanwhile, and how little there was at the least is not kept
-    latest = min(ends, default=-math.inf) - fell_s - critical_path_s(plan, forced=True, ended=before)
+    latest = min(ends, default=-math.inf) - life.fell_s - critical_path_s(plan, forced=True, ended=before)
     stopping = f"{spec.name} {MachineState.STOPPING.value}"
     stopped = max(act.at for act in run.world.acts if act.what == stopping and act.at <= write.at)
     node_gone = stopped + max(NODE_GRACE_S, USUAL_TIMES * spec.told_poweroff_s)

@@ -98,7 +98,9 @@ class Process:
         self._alive = True
         self.promises: dict[str, Promise] = {}
         """By what began: `shutdown`, or `last step`; the latest of this process."""
-        self._latest_end = self._fell_s = 0.0
+        self._latest_end = 0.0
+        self.fell_s = 0.0
+        """By how much the estimate of the battery's end fell since the last shutdown began."""
         scenario = world.scenario
         self._journal = FileJournal(directory / "journal.jsonl", wall_clock)
         trigger = TriggerRules(
@@ -199,14 +201,14 @@ class Process:
 
     def _promise(self, what: str) -> None:
         if what == "shutdown":
-            self._latest_end = self._fell_s = 0.0
-        self.promises[what] = Promise(self._loop.time(), self._estimate(), self._fell_s)
+            self._latest_end = self.fell_s = 0.0
+        self.promises[what] = Promise(self._loop.time(), self._estimate(), self.fell_s)
 
     def _estimate(self) -> float:
         """Until when the battery may be used; remembers by how much that falls."""
         end_at = self.supervisor.battery_end_at(self._loop.time())
         self._latest_end = max(self._latest_end, end_at)
-        self._fell_s = max(self._fell_s, self._latest_end - end_at)
+        self.fell_s = max(self.fell_s, self._latest_end - end_at)
         return end_at
 
     def _rack(self) -> Rack:

@@ -41,12 +41,16 @@ _IN_MEMORY = Path("/dev/shm")  # noqa: S108 - a directory of ours is made in it
 
 @dataclass(frozen=True, slots=True)
 class Life:
-    """From when to when a daemon ran, whether it ended because it had powered its machine off, and what it promised."""
+    """From when to when a daemon ran, whether it ended because it had powered its machine off, and what it promised.
+
+    `fell_s` is by how much its estimate of the battery's end fell in its last shutdown.
+    """
 
     start: float
     end: float
     powered_off: bool
     promises: Mapping[str, Promise]
+    fell_s: float
 
 
 @dataclass
@@ -201,7 +205,9 @@ class Run:
         finally:
             self.process = None
             powered_off = self.world.master.state is MachineState.STOPPING
-            self.lives.append(Life(process.started_at, self._loop.time(), powered_off, process.promises))
+            self.lives.append(
+                Life(process.started_at, self._loop.time(), powered_off, process.promises, process.fell_s)
+            )
             following.cancel()
             counting.cancel()
             await process.kill()
