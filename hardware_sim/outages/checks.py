@@ -74,10 +74,11 @@ def _written_late(run: Run) -> Iterator[str]:
         name = write.machine
         waited = f"event step_started {{'step': 'confirm-off {name}'"
         began = [act.at for act in run.world.acts if act.at < write.at and act.what.startswith(waited)]
-        life = next((life for life in run.lives if began and life.start <= began[-1] <= life.end), None)
-        if life is None or _not_followed(run, write, began[-1]):
+        # Whoever takes it up again after a kill goes by what it knows of the battery itself.
+        lives = [life for life in run.lives if began and life.start <= write.at and life.end >= began[-1]]
+        if not lives or _not_followed(run, write, began[-1]):
             continue
-        left_s = _could_wait_until(run, life, write, began[-1]) - write.at
+        left_s = min(_could_wait_until(run, life, write, began[-1]) for life in lives) - write.at
         if left_s > 0:
             yield f"{name} wrote to the NAS after its flush, at {write.at:.0f} s; it could wait {left_s:.0f} s longer"
 
@@ -137,18 +138,27 @@ def _came_late(run: Run, name: str, began: float, until: float) -> bool:
 def _shutdown_began(run: Run, loss: Loss) -> float:
     """When the shutdown began in which the power went, or was taken up again; then, if none did.
 
-    Once the outlets were about to be cycled, none that is taken up again has the time to ask a machine anew.
+    One that is taken up again counts if it asked the machine anew: where its own steps are over that is the last look,
+    for which there may be no time, and once the outlets were about to be cycled there is none.
     """
     since = _cut_before(run, loss.at) if loss.why is OffCause.RUN_OUT else 0.0
     life = next((life for life in reversed(run.lives) if life.start < loss.at), None)
     if life and life.powered_off and life.end < loss.at:
         since = min(since, life.start)  # nobody has been there since that one powered its machine off
-    began, cycling = loss.at, False
+    asks = tuple(
+        f"event step_started {{'step': '{step}'"
+        for step in (f"poweroff {loss.machine}", f"confirm-off {loss.machine}", "last-look")
+    )
+    began = resumed = loss.at
     for act in run.world.acts:
-        started = act.what.startswith("event shutdown_started")
-        if since <= act.at <= loss.at and (started or (act.what.startswith("event shutdown_resumed") and not cycling)):
-            began = act.at
-        cycling = not started and (cycling or act.what.startswith("event step_started {'step': 'outlet-cycle'"))
+        if not since <= act.at <= loss.at:
+            continue
+        if act.what.startswith("event shutdown_started"):
+            began = resumed = act.at
+        elif act.what.startswith("event shutdown_resumed"):
+            resumed = act.at
+        elif act.what.startswith(asks):
+            began = resumed
     return began - _COMMAND_FAULT_S
 
 
