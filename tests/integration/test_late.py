@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).parents[2]
 PYTHON = (sys.executable, "-OO", "-X", "no_debug_ranges")
+FLAGS = "-IOO -X no_debug_ranges -X pycache_prefix=/usr/lib/upsd/bytecode"
 LINE_SPEED = 10.0
 LONGEST_S = 10.5
 """The program's own limit, and what a busy machine takes to start it."""
@@ -196,7 +197,7 @@ async def test_systemd_s_hook_begins_it_only_if_there_is_anything_to_do(
     process = await asyncio.create_subprocess_exec("sh", hook, verb)
     assert await process.wait() == 0
     began = (tmp_path / "began").read_text(encoding="utf-8") if (tmp_path / "began").exists() else None
-    assert began == (f"-IOO -X no_debug_ranges -m upsd.late {verb}\n" if begins else None)
+    assert began == (f"{FLAGS} -m upsd.late {verb}\n" if begins else None)
 
 
 async def test_it_starts_without_any_of_the_daemon_s_libraries() -> None:
