@@ -115,6 +115,7 @@ class SimulatedCluster:
         objects.set_ready(added, "True", "KubeletReady", self.date())
         added["status"]["nodeInfo"]["bootID"] = self._uid()
         self.create("nodes", added)
+        self.renew_leases()
         self.reconcile()
 
     def add_workload(
