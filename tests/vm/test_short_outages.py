@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tests.vm.story import Story, is_unharmed
+from tests.vm.story import Story, is_unharmed, troubles
 
 if TYPE_CHECKING:
     from tests.vm.rack import VirtualRack
@@ -43,4 +43,4 @@ async def test_a_mains_that_comes_back_too_late_finds_every_machine_started_anew
     story.went_off_in_order()
     report = await story.comes_back()
     assert report["ending"] == "recovered"
-    assert not report["troubles"]
+    assert not troubles(report)
