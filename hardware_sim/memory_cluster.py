@@ -49,8 +49,8 @@ class MemoryCluster:
         dry_run: it judges as ever, and changes nothing.
         members: nodes whose k3s servers hold the datastore together; none if that is the business of one.
         stopped: those of them whose server does not run; without a majority of the others nothing is answered.
-        reported: when the kubelet of each node was last heard of.
         unheard: what was asked while that was so.
+        reported: when the kubelet of each node was last heard of.
     """
 
     acts: list[Act]

@@ -29,10 +29,10 @@ if TYPE_CHECKING:
 
 NAME_ALPHABET = "bcdfghjklmnpqrstvwxz2456789"
 UNREACHABLE = {"key": "node.kubernetes.io/unreachable", "effect": "NoSchedule"}
+CORDONED = {"key": "node.kubernetes.io/unschedulable", "effect": "NoSchedule"}
 LEASE_S = 40
 RENEWAL_S = 10
 """How often a kubelet renews its Lease: a quarter of how long that lasts."""
-CORDONED = {"key": "node.kubernetes.io/unschedulable", "effect": "NoSchedule"}
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
+from upsd.ctl.bytecode import unit_flags
 from upsd.ctl.system_files import (
     SYSTEM_FILES,
     SystemFile,
     SystemFilesError,
-    bytecode_commands,
     packaged,
     python_for_units,
     shipped,
@@ -101,13 +101,11 @@ def test_this_python_is_one_for_the_units() -> None:
     assert not packaged()
 
 
-def test_the_bytecode_is_compiled_as_the_units_run_it() -> None:
+@pytest.mark.parametrize("source", ["systemd/upsd.service", "systemd/upsd-snapshot@.service", "systemd/upsd-late"])
+def test_the_bytecode_is_compiled_as_it_is_run(source: str) -> None:
     """Of other flags or elsewhere, nothing that was compiled would be used."""
-    python = "/opt/pipx/venvs/upsd/bin/python"
-    (unit,) = [file for file in SYSTEM_FILES if file.source == "systemd/upsd.service"]
-    (start,) = [line for line in text_of(unit, python).splitlines() if line.startswith("ExecStart=")]
-    run = start.removeprefix("ExecStart=").split()
-    everything, imported = bytecode_commands(python)
-    assert sorted(["-I", *run[: run.index("-m")]]) == sorted(imported[: imported.index("-c")])
-    assert "pycache_prefix=/opt/pipx/venvs/upsd/bytecode" in imported
-    assert everything[: everything.index("-B")] == [part for part in imported[: imported.index("-c")] if part != "-OO"]
+    prefix = "/opt/pipx/venvs/upsd"
+    (file,) = [file for file in SYSTEM_FILES if file.source == source]
+    (start,) = [line for line in text_of(file, f"{prefix}/bin/python").splitlines() if f"{prefix}/bin/python" in line]
+    flags = start[: start.index(" -m ")].replace("-IOO", "-OO").split()[1:]
+    assert flags == unit_flags(prefix)

@@ -262,6 +262,18 @@ async def test_a_silent_machine_is_off_at_last_when_its_kubelet_stops(bench: Wor
     assert bench.going_off.seen_off == {"pi4-a"}
 
 
+@pytest.mark.parametrize("asked", ["nodes", "heartbeats"])
+async def test_what_was_heard_of_a_kubelet_counts_though_the_api_goes_away(
+    bench: Workbench, rack: MemoryRack, asked: str
+) -> None:
+    """It reported a moment ago; later nobody can tell any more, and that is not called a heartbeat that has stopped."""
+    use(bench, "+-")
+    asyncio.get_running_loop().call_later(2, rack.cluster.faults.fail, asked)
+    progress = await confirm(bench)
+    assert (progress.state, progress.detail) == (StepState.DONE, "port silent")
+    assert took_s(progress) == pytest.approx(16, abs=2)
+
+
 async def test_a_silent_machine_is_off_at_once_where_heartbeats_may_not_be_read(
     bench: Workbench, rack: MemoryRack
 ) -> None:

@@ -84,17 +84,3 @@ def python_for_units(executable: str = sys.executable) -> str:
             " UV_TOOL_DIR=/opt/uv UV_TOOL_BIN_DIR=/usr/local/bin uv tool install --python /usr/bin/python3 upsd"
         )
     return executable
-
-
-def bytecode_commands(python: str) -> list[list[str]]:
-    """What root runs after an installation: in the unit nothing can be compiled, and uncompiled it starts slowly.
-
-    The first compiles all of ours and of the libraries, the second what those take from Python's own modules.
-    """
-    prefix = Path(python).parent.parent
-    as_in_the_unit = [python, "-I", "-X", "no_debug_ranges", "-X", f"pycache_prefix={prefix}/bytecode"]
-    packages = str(Path(__file__).parents[2])
-    return [
-        [*as_in_the_unit, "-B", "-m", "compileall", "-q", "-o", "2", packages],
-        [*as_in_the_unit, "-OO", "-c", "import upsd.daemon, upsd.snapshot, upsd.late"],
-    ]

@@ -11,7 +11,6 @@ from upsd.ctl.setup.outcome import Outcome, SetupError, State
 from upsd.ctl.setup.questions import INSTALL_SYSTEM_FILES
 from upsd.ctl.system_files import (
     SYSTEM_FILES,
-    bytecode_commands,
     packaged,
     python_for_units,
     text_of,
@@ -44,9 +43,8 @@ def install(situation: Situation) -> Outcome:
     for file in missing:
         put(file, python, Path("/"))
         print(f"  wrote {file.local}")
-    untold = tuple(
-        trouble for command in (*_TAKE_UP, *bytecode_commands(python)) if (trouble := _trouble_of(command)) is not None
-    )
+    compiles = (python, "-IB", "-m", "upsd.ctl.bytecode")
+    untold = tuple(trouble for command in (*_TAKE_UP, compiles) if (trouble := _trouble_of(command)) is not None)
     if untold:
         return Outcome(State.FAILED, f"they are there, but: {'; '.join(untold)}")
     return Outcome(State.DONE, "they are there, and in use")

@@ -71,6 +71,7 @@ class OffEvidence:
         self._were_ready: set[str] = set()
         self._ready: Mapping[str, bool] = {}
         self._heartbeats: Mapping[str, _Heartbeat] = {}
+        self._heard_at = -math.inf
         self._look_again_at = -math.inf
         self._looking = asyncio.Lock()
 
@@ -91,24 +92,20 @@ class OffEvidence:
                 if loop.time() < self._look_again_at:
                     return
                 self._look_again_at = loop.time() + _LEFT_ALONE_S
-                nodes, dates = await self._cluster.nodes(), await self._dates(self._cluster)
+                self._ready = {node.name: node.ready for node in await self._cluster.nodes()}
+                self._were_ready.update(name for name, ready in self._ready.items() if ready)
                 self._look_again_at = loop.time() + _FRESH_S
+                self._hear(await self._cluster.heartbeats(), loop.time())
         except (RackError, TimeoutError):
+            # What was known stays. An older upsd had no right to see heartbeats; the nodes tell something without.
             return
-        self._ready = {node.name: node.ready for node in nodes}
-        self._were_ready.update(name for name, ready in self._ready.items() if ready)
-        before, now = self._heartbeats, loop.time()
+
+    def _hear(self, dates: Mapping[str, str], now: float) -> None:
+        before, self._heard_at = self._heartbeats, now
         self._heartbeats = {
             name: before[name] if name in before and before[name].date == date else _Heartbeat(date, now)
             for name, date in dates.items()
         }
-
-    async def _dates(self, cluster: Cluster) -> Mapping[str, str]:
-        try:
-            return await cluster.heartbeats()
-        except RackError:
-            # Rights that were given before there was a need for these; the nodes still tell something.
-            return {}
 
     @property
     def _has_quorum(self) -> bool:
@@ -123,7 +120,10 @@ class OffEvidence:
         heartbeat = self._heartbeats.get(machine)
         if heartbeat is None:
             return None
-        return asyncio.get_running_loop().time() < heartbeat.seen_at + _HEARTBEAT_S
+        if asyncio.get_running_loop().time() < heartbeat.seen_at + _HEARTBEAT_S:
+            return True
+        # Nobody has looked since, if the API is away.
+        return None if self._heard_at < heartbeat.seen_at + _HEARTBEAT_S else False
 
     def fell_w(self, machine: str) -> float | None:
         """By how much (W) the load fell on its account, if that is most of what it draws; else `None`.
