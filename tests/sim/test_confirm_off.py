@@ -320,6 +320,16 @@ async def test_a_load_that_fell_tells_what_a_dead_switch_does_not(bench: Workben
     assert (await confirm(bench)).detail == "load fell by 10 W"
 
 
+async def test_a_load_that_fell_tells_sooner_than_a_heartbeat_that_stopped(bench: Workbench) -> None:
+    """Who is silent and draws no power is off, though its kubelet reported a moment ago."""
+    use(bench, "-")
+    await told_at(bench, 100.0, "pi4-a")
+    load(bench, 91.0)
+    progress = await confirm(bench)
+    assert (progress.state, progress.detail) == (StepState.DONE, "port silent and load fell by 9 W")
+    assert took_s(progress) < 5
+
+
 async def test_a_machine_that_took_no_command_is_on_whatever_the_load(bench: Workbench, rack: MemoryRack) -> None:
     """The switch had died before, and pods that ended have saved as much."""
     for operation in ("run", "call_port"):
