@@ -21,7 +21,7 @@ test: $(READY) ## Run everything that has to pass: lint, then the tests
 
 vm-test: $(READY) ## Play whole outages on real machines: Debian guests with a kernel and systemd (K=word for some; as root)
 	sh tests/install-packages tests/vm/apt-packages
-	$(BIN)/python -m tests.vm $(if $(K),-k $(K))
+	$(BIN)/python -m tests.vm $(if $(K),-k "$(K)")
 
 deb: $(READY) ## Build the Debian package, into dist/
 	command -v strip >/dev/null || sh tests/install-packages binutils
