@@ -193,7 +193,7 @@ async def _bad_nas(directory: Path) -> None:
         await played.heard("step_started", step="poweroff nas")
 
         await played.says("hung; /proc can't be detached: ")
-        await played.says("the NAS did not finish `sync` within")
+        await played.says("the NAS did not finish `sync` in its time")
         await played.master_off_in_time()
         assert played.steps["unmount nas"]["state"] == "failed"
         assert played.moment(MASTER, MachineState.STOPPING).outlets_scheduled

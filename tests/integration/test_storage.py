@@ -160,7 +160,7 @@ async def test_a_mount_that_hangs_is_told_in_time_and_the_nas_is_flushed_all_the
 
 async def test_a_nas_that_never_ends_its_flush_is_given_up_in_time(bench: Bench) -> None:
     """The remote flush has a deadline of its own."""
-    with pytest.raises(RackError, match=r"the NAS did not finish `sync` within 0\.\d+ s"):
+    with pytest.raises(RackError, match="the NAS did not finish `sync` in its time"):
         await bench.nas(Remote(hangs=True)).flush(0.2)
 
 

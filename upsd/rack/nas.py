@@ -45,7 +45,7 @@ class RemoteNas:
             async with asyncio.timeout(within_s):
                 return await self._flush(max(1, round(within_s - _LOGIN_S)))
         except TimeoutError:
-            raise RackError(f"the NAS did not finish `{self.command or 'sync'}` within {within_s:g} s") from None
+            raise RackError(f"the NAS did not finish `{self.command or 'sync'}` in its time") from None
 
     async def _flush(self, limit_s: int) -> Flushed:
         if self.command is not None:
