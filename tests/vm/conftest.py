@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Generator
 
 _EVIDENCE = pytest.StashKey[Path]()
+_LONGEST = ("test_silent_parts", "test_crashes", "test_long_outage")
 
 
 class _Racks:
@@ -55,6 +56,11 @@ class _Racks:
             for capture in rack.captures():
                 shutil.copy(capture, evidence)
         await self._open.aclose()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest stories first, so that all racks end at about the same time."""
+    items.sort(key=lambda item: item.path.stem not in _LONGEST)
 
 
 @pytest.fixture(scope="session")
