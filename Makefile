@@ -5,23 +5,31 @@ READY := .venv/.ready
 RIGHT_PYTHON := import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 11))
 
 .SILENT:
-.PHONY: help demo test vm-test deb fuzz soak lint format bench lock clean
+.PHONY: help demo test unit integration vm-test deb fuzz soak lint format bench lock clean
 
 help: ## Show this list
-	sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
+	sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 13
 
 demo: $(READY) ## Cut the mains of a simulated rack and watch the real daemon shut it down
 	$(BIN)/python -m hardware_sim demo
 
-test: $(READY) ## Run everything that has to pass: lint, then the tests
+test: $(READY) ## Run everything that has to pass: lint, then the tests (WITH=vm-test for those too)
 	sh tests/install-packages
+	$(if $(WITH),sh tests/install-packages tests/vm/apt-packages)
 	$(MAKE) --no-print-directory lint
-	$(BIN)/pytest -n 2 tests/unit tests/sim
+	echo "the tests run side by side; each kind is shown when it has ended"
+	$(MAKE) --no-print-directory --jobs --output-sync=target unit integration $(WITH)
+
+# Of the tests that run side by side, those that wait for real programs come first, and those in virtual time last.
+unit: $(READY) ## Only what needs nothing but processors: the unit tests and the simulated outages
+	nice -n 19 $(BIN)/pytest -n 2 --timeout 900 tests/unit tests/sim
+
+integration: $(READY) ## Only the tests with real brokers, SSH servers, kubectl and NUT
 	$(BIN)/pytest tests/integration
 
 vm-test: $(READY) ## Play whole outages on real machines: Debian guests with a kernel and systemd (K=word for some; as root)
 	sh tests/install-packages tests/vm/apt-packages
-	$(BIN)/python -m tests.vm $(if $(K),-k "$(K)")
+	nice -n 5 $(BIN)/python -m tests.vm $(if $(K),-k "$(K)")
 
 deb: $(READY) ## Build the Debian package, into dist/
 	command -v strip >/dev/null || sh tests/install-packages binutils
