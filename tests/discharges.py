@@ -6,15 +6,17 @@ and the inverter are the simulator's; the model has others.
 
 from __future__ import annotations
 
+import json
 import random
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from hardware_sim.ups.battery import Battery, BatterySpec, Inverter
 from hardware_sim.ups.profiles import IPLUG_800
 from upsd.domain.power import Reading
 from upsd.ups.battery.facts import BatteryFacts
-from upsd.ups.battery.history import BatteryHistory
+from upsd.ups.battery.history import BatteryHistory, decoded, encoded
 from upsd.ups.battery.watch import BatteryWatch
 
 if TYPE_CHECKING:
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
 
 READ_EVERY_S = 2.5
 A_DAY_S = 86_400.0
+BEGAN = datetime(2026, 11, 23, 19, tzinfo=UTC)
 
 
 @dataclass(frozen=True)
@@ -102,18 +105,21 @@ def readings(spec: BatterySpec, watts: float, began_at: float, seed: int) -> Ite
 class Observer:
     """A battery watch of a daemon that lives through outages, one a day, each with a battery that is charged."""
 
-    def __init__(self, facts: BatteryFacts, history: BatteryHistory | None = None) -> None:
+    def __init__(self, facts: BatteryFacts, history: BatteryHistory | None = None, now: float = 0.0) -> None:
         self.facts = facts
         self.events: list[Event] = []
-        self.now = 0.0
+        self.now = now
         self.kept: list[BatteryHistory] = []
         self.watch = BatteryWatch(
             history or BatteryHistory(),
-            now=0.0,
-            today=lambda: "2026-11-23T19:00:00Z",
+            now=now,
+            today=self._today,
             keep=self.kept.append,
             emit=self.events.append,
         )
+
+    def _today(self) -> str:
+        return (BEGAN + timedelta(seconds=self.now)).isoformat()
 
     def charged(self, watts: float) -> None:
         """A day on mains has passed, and the UPS says that the battery is charged."""
@@ -125,16 +131,24 @@ class Observer:
         """See one discharge, to the flag."""
         self.charged(watts)
         for reading in readings(spec, watts, self.now, seed):
-            self.watch.follow(reading.at, watts, self.facts, reading, discharging=True)
-            self.now = reading.at
+            self.see(watts, reading)
+
+    def restarted(self) -> Observer:
+        """That of the next run of the daemon, which knows what was written down."""
+        return Observer(self.facts, decoded(json.loads(json.dumps(encoded(self.kept[-1])))), self.now)
+
+    def see(self, watts: float, reading: Reading) -> None:
+        """See one reading of a discharge."""
+        self.now = reading.at
+        self.watch.follow(reading.at, watts, self.facts, reading, discharging=True)
 
     def answers(self, spec: BatterySpec, watts: float, seed: int) -> Sequence[Answer]:
         """What it says at every tenth of one discharge, beginning with the first reading."""
         self.charged(watts)
         lasts_s, began_at, found = seconds_to_low(spec, watts), self.now, list[Answer]()
         for reading in readings(spec, watts, began_at, seed):
-            self.watch.follow(reading.at, watts, self.facts, reading, discharging=True)
-            self.now, passed_s = reading.at, reading.at - began_at
+            self.see(watts, reading)
+            passed_s = reading.at - began_at
             if len(found) < 10 and passed_s >= lasts_s * len(found) / 10:
                 said = self.watch.runtime(reading.at, watts, self.facts, None)
                 found.append(Answer(len(found), lasts_s - passed_s, said))

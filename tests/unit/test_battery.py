@@ -6,13 +6,14 @@ import json
 import math
 from dataclasses import replace
 from datetime import date
+from itertools import islice
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hardware_sim.ups.battery import BatterySpec
-from tests.discharges import Observer, readings, settings_say
+from tests.discharges import READ_EVERY_S, Observer, readings, seconds_to_low, settings_say
 from upsd.domain.power import HealthPoint, Reading
 from upsd.ups.battery.belief import Belief
 from upsd.ups.battery.chemistry import TRAITS, Block, Use
@@ -171,10 +172,64 @@ def test_a_restarted_daemon_knows_what_was_learned() -> None:
     """By the file alone."""
     observer = Observer(NINE_AH)
     observer.live_through(NEW, RACK_W, 1)
-    restarted = Observer(NINE_AH, decoded(json.loads(json.dumps(encoded(observer.kept[-1])))))
+    restarted = observer.restarted()
     restarted.charged(RACK_W)
     got = restarted.watch.runtime(restarted.now, RACK_W, NINE_AH, None)
     assert got.low_s > 2 * full_runtime(NINE_AH, RACK_W).low_s
+
+
+@pytest.mark.parametrize("share", [0.1, 0.3, 0.6])
+@pytest.mark.parametrize("learned", [False, True], ids=["first day", "learned"])
+@pytest.mark.parametrize("spec", [NEW, WORN], ids=["new", "worn"])
+def test_a_restart_in_an_outage_makes_the_battery_neither_better_nor_worse(
+    spec: BatterySpec, share: float, *, learned: bool
+) -> None:
+    """It goes on with the same discharge, and does not learn from its first part as from an earlier one."""
+    observer = Observer(NINE_AH)
+    for watts in (50.0, 100.0) if learned else ():
+        observer.live_through(spec, watts, seed=1)
+    observer.charged(RACK_W)
+    outage = readings(spec, RACK_W, observer.now, seed=7)
+    killed_at = observer.now + share * seconds_to_low(spec, RACK_W)
+    while observer.now < killed_at:
+        observer.see(RACK_W, next(outage))
+    later = observer.restarted()
+    for reading in islice(outage, 4):
+        observer.see(RACK_W, reading)
+        later.see(RACK_W, reading)
+    said, says = (each.watch.runtime(later.now, RACK_W, NINE_AH, None).low_s for each in (observer, later))
+    assert says == pytest.approx(said, rel=0.25, abs=10.0)
+
+
+def test_a_discharge_that_a_restart_has_broken_off_is_kept_as_one() -> None:
+    """With its whole length, and with the flag at its end."""
+    observer = Observer(NINE_AH)
+    observer.charged(RACK_W)
+    began_at, outage = observer.now, readings(WORN, RACK_W, observer.now, seed=1)
+    for reading in islice(outage, 100):
+        observer.see(RACK_W, reading)
+    later = observer.restarted()
+    for reading in outage:
+        later.see(RACK_W, reading)
+    (kept,) = later.watch.history.discharges
+    assert kept.reached_low
+    assert kept.seconds == pytest.approx(later.now - began_at, abs=READ_EVERY_S)
+    assert kept.watts == pytest.approx(RACK_W, rel=0.02)
+    later.charged(RACK_W)
+    point = later.watch.health().point
+    assert point is not None
+    assert point.percent == pytest.approx(50, abs=10)
+
+
+def test_a_discharge_that_ended_while_nobody_looked_is_one_of_its_own() -> None:
+    """The next one begins with what it has taught."""
+    observer = Observer(NINE_AH)
+    observer.charged(RACK_W)
+    for reading in islice(readings(WORN, RACK_W, observer.now, seed=1), 100):
+        observer.see(RACK_W, reading)
+    later = observer.restarted()
+    later.live_through(WORN, RACK_W, seed=2)
+    assert [each.reached_low for each in later.watch.history.discharges] == [False, True]
 
 
 def test_discharges_are_learned_from_one_at_a_time() -> None:

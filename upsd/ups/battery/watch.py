@@ -79,6 +79,18 @@ class _Running:
             del self.points[::2]
             self.every *= 2
 
+    def go_on(self, shown: Discharge, at: float, facts: BatteryFacts) -> None:
+        """Take in what was written down of it until then (loop time)."""
+        self.began_at, self.watt_seconds = at - shown.seconds, shown.watts * shown.seconds
+        self.points, self.steps, self.reached_low = list(shown.points), len(shown.points), shown.reached_low
+        drawn_ah = shown.points[0].use.drawn_ah
+        for number, point in enumerate(shown.points):
+            share = (point.use.drawn_ah - drawn_ah) / facts.capacity_ah
+            drawn_ah = point.use.drawn_ah
+            self.opinion = told(
+                self.opinion, point.use, point.current_a, point.block_v, share, facts, first=number == 0
+            )
+
 
 def full_runtime(facts: BatteryFacts, watts: float) -> RuntimeEstimate:
     """How long a full battery that has shown nothing yet carries this load until the UPS says low."""
@@ -119,6 +131,7 @@ class BatteryWatch:
         self._use, self._unsure = Use(), _UNSURE_AT_START
         self._knows_beginning = False
         self._kept_at, self._kept_ah = -math.inf, 0.0
+        self._broken_off: Discharge | None = None
         if history.charge is not None:
             self._recall(history.charge, now)
         self._running: _Running | None = None
@@ -136,6 +149,8 @@ class BatteryWatch:
         self._unsure = max(charge.unsure, _UNSURE_AT_START)
         if charge.discharging and age_s < _LONGEST_GAP_S:
             self._began_before, self._knows_beginning = now - age_s, True
+            newest = self.history.discharges[-1] if self.history.discharges else None
+            self._broken_off = newest if newest and newest.date == charge.at else None
         else:
             self._use = self._use.after(age_s, 0.0)
 
@@ -179,10 +194,8 @@ class BatteryWatch:
             if not self._knows_beginning:
                 self._unsure = _UNSURE_IN_OUTAGE  # nobody knows for how long it was so before we came
             self._at = max(self._at, now - _STEP_S) if self._began_before is None else self._began_before
-            self._began_before = None
-            opinion = self._opinion(facts, at_once=True)
-            running = _Running(now, self._unsure, opinion, self.history, starting(opinion, self._unsure))
-            self._running, self._volts = running, []
+            running = self._running = self._begun(now, facts)
+            self._volts, self._began_before, self._broken_off = [], None, None
         block_v = 0.0 if reading is None else (reading.battery_voltage_v or 0.0) / facts.blocks
         if _LEAST_BLOCK_V <= block_v <= _MOST_BLOCK_V:
             self._volts.append(block_v)
@@ -193,9 +206,22 @@ class BatteryWatch:
             running.reached_low = True
             self._conclude(running, now, facts)
         elif now - self._kept_at >= _KEEP_EVERY_S and not running.reached_low:
+            today = self._today()
             if running.points:
-                self.history = with_beginning(running.known, self._discharge(running, now))
-            self._hand_out(now)
+                self.history = with_beginning(running.known, self._discharge(running, now, today))
+            self._hand_out(now, today)
+
+    def _begun(self, now: float, facts: BatteryFacts) -> _Running:
+        """A discharge that begins, or the one that an earlier run of the daemon has followed so far."""
+        shown, known = self._broken_off, self.history
+        if shown is not None:
+            known = replace(known, discharges=known.discharges[:-1])
+        before = self._opinion(facts, known.discharges, at_once=True)
+        unsure = self._unsure if shown is None else shown.unsure
+        running = _Running(now, unsure, before, known, starting(before, unsure))
+        if shown is not None:
+            running.go_on(shown, self._at, facts)
+        return running
 
     def _step(self, running: _Running, now: float, watts: float, facts: BatteryFacts, *, low: bool) -> None:
         seconds = max(0.0, now - self._at)
@@ -213,11 +239,11 @@ class BatteryWatch:
         self._at, self._volts, self._outlooks = max(self._at, now), [], ()
 
     def _follow_charge(self, now: float, facts: BatteryFacts, *, charged: bool) -> None:
-        self._knows_beginning, self._began_before = True, None
+        self._knows_beginning, self._began_before, self._broken_off = True, None, None
         if self._running is not None:
             self._end(self._running, now, facts)
         else:
-            self._learn(facts)
+            self._learn(facts, self.history.discharges)
         seconds = now - self._at
         if charged and (self._use != Use() or self._unsure):
             self._use, self._unsure, seconds, self._kept_at = Use(), 0.0, _STEP_ON_MAINS_S, -math.inf
@@ -227,7 +253,7 @@ class BatteryWatch:
         self._unsure *= math.exp(-max(0.0, now - self._at) / _SURER_EVERY_S)
         self._at, self._outlooks = max(self._at, now), ()
         if self._use.drawn_ah != self._kept_ah and now - self._kept_at >= _KEEP_CHARGE_EVERY_S:
-            self._hand_out(now)
+            self._hand_out(now, self._today())
 
     def _end(self, running: _Running, now: float, facts: BatteryFacts) -> None:
         self._running, self._outlooks = None, ()
@@ -237,16 +263,17 @@ class BatteryWatch:
             self._conclude(running, now, facts)
 
     def _conclude(self, running: _Running, now: float, facts: BatteryFacts) -> None:
-        discharge = self._discharge(running, now)
+        today = self._today()
+        discharge = self._discharge(running, now, today)
         self.history, changed = with_discharge(running.known, discharge, running.before, facts)
         if changed:
             self._tell_changed("it gives far more than the one that was learned")
-        self._hand_out(now)
+        self._hand_out(now, today)
 
-    def _discharge(self, running: _Running, now: float) -> Discharge:
+    def _discharge(self, running: _Running, now: float, today: str) -> Discharge:
         seconds = max(1.0, now - running.began_at)
         return Discharge(
-            date=self._today(),
+            date=today,
             seconds=seconds,
             watts=running.watt_seconds / seconds,
             unsure=running.unsure,
@@ -254,9 +281,10 @@ class BatteryWatch:
             points=tuple(running.points),
         )
 
-    def _hand_out(self, now: float) -> None:
+    def _hand_out(self, now: float, today: str) -> None:
+        """Have it kept; a discharge of the same moment as the charge is one that goes on."""
         self._kept_at, self._kept_ah = now, self._use.drawn_ah
-        charge = Charge(self._today(), self._use, self._unsure, discharging=self._running is not None)
+        charge = Charge(today, self._use, self._unsure, discharging=self._running is not None)
         self._keep(replace(self.history, charge=charge))
 
     def _begin_anew(self, reason: str) -> None:
@@ -264,23 +292,23 @@ class BatteryWatch:
         self._settled, self._outlooks, self._running = None, (), None
         self._use, self._unsure = Use(), _UNSURE_IN_OUTAGE  # a new battery has lain somewhere
         self._tell_changed(reason)
-        self._hand_out(self._at)
+        self._hand_out(self._at, self._today())
 
     def _tell_changed(self, reason: str) -> None:
         self._emit(Event("battery_changed", Severity.WARNING, {"reason": reason}))
 
-    def _opinion(self, facts: BatteryFacts, *, at_once: bool = False) -> Opinion:
-        """What is thought of the battery today, by all of its discharges; until they are learned from, as before."""
-        memory = self._learn(facts)
-        while at_once and not memory.complete(self.history.discharges):
-            memory = self._learn(facts)
-        if self._settled is None or memory.complete(self.history.discharges):
+    def _opinion(self, facts: BatteryFacts, discharges: tuple[Discharge, ...], *, at_once: bool = False) -> Opinion:
+        """What is thought of the battery today, by these discharges; until they are learned from, as before."""
+        memory = self._learn(facts, discharges)
+        while at_once and not memory.complete(discharges):
+            memory = self._learn(facts, discharges)
+        if self._settled is None or memory.complete(discharges):
             self._settled = memory.at(self._today())
         return self._settled
 
-    def _learn(self, facts: BatteryFacts) -> Memory:
+    def _learn(self, facts: BatteryFacts, discharges: tuple[Discharge, ...]) -> Memory:
         """Learn from one more discharge, if there is one."""
-        memory, discharges = self._memory, self.history.discharges
+        memory = self._memory
         if memory is None or not memory.fits(facts, discharges):
             memory = Memory.empty(facts)
         if not memory.complete(discharges):
@@ -291,7 +319,7 @@ class BatteryWatch:
     def _seconds(self, now: float, watts: float, facts: BatteryFacts) -> tuple[float, float, float]:
         if not self._outlooks:
             running, unsure = self._running, self._unsure
-            opinion = running.opinion if running else starting(self._opinion(facts), unsure)
+            opinion = running.opinion if running else starting(self._opinion(facts, self.history.discharges), unsure)
             self._outlooks = outlooks(doubted(opinion), self._use, facts.block_w(watts), facts)
             self._figures = None
         if self._figures is None or self._figures[0] != watts:
