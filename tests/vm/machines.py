@@ -132,13 +132,11 @@ class Machine(ABC):
 class Guest(Machine):
     """A guest of QEMU with a kernel and a disk of its own, under plain emulation."""
 
-    def __init__(
-        self, name: str, number: int, image: Image, directory: Path, *, memory_mib: int = 384, processors: int = 1
-    ) -> None:
+    def __init__(self, name: str, number: int, image: Image, directory: Path, *, memory_mib: int = 384) -> None:
         super().__init__(name, number, image, directory)
         self.disk = directory / "root.ext4"
         self._link = TapLink(name)
-        self._memory_mib, self._processors = memory_mib, processors
+        self._memory_mib = memory_mib
 
     @property
     def link(self) -> Link:
@@ -163,8 +161,8 @@ class Guest(Machine):
         quick = "quiet mitigations=off audit=0 norandmaps nokaslr"
         words = f"console=ttyS0 rack.address={self.address}/24 net.ifnames=0 panic=3 {quick}"
         return [
-            *("qemu-system-x86_64", "-machine", "q35", "-accel", "tcg,thread=multi", "-cpu", "qemu64"),
-            *("-smp", str(self._processors), "-m", str(self._memory_mib)),
+            *("qemu-system-x86_64", "-machine", "q35", "-accel", "tcg", "-cpu", "qemu64"),
+            *("-m", str(self._memory_mib)),
             *("-nodefaults", "-no-user-config", "-display", "none", "-serial", "stdio"),
             *("-kernel", str(self.image.kernel), "-initrd", str(self.image.initrd), "-append", words),
             *("-drive", f"file={self.disk},if=virtio,format=raw,cache=writeback"),

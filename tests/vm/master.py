@@ -19,3 +19,11 @@ async def state_on_line(rack: VirtualRack) -> dict[str, Any]:
     state: dict[str, Any] = json.loads(said.splitlines()[-1])["state"]
     assert state["power"] == "on_line", state
     return state
+
+
+async def prove_and_arm(rack: VirtualRack) -> None:
+    """Rehearse and arm, as the README says.
+
+    A daemon that was just started waits for a second reading first, and on a busy machine a step may take too long.
+    """
+    await rack.on(MASTER, "timeout 170 sh -c 'until upsctl rehearse; do sleep 1; done' && upsctl arm", within_s=180)

@@ -26,6 +26,7 @@ from tests.integration.outage import manifest_rights, small_cluster
 from tests.vm.cache import run
 from tests.vm.disks import inspected
 from tests.vm.machines import Container, Guest
+from tests.vm.master import prove_and_arm
 from tests.vm.network import HERE
 from tests.vm.roles import MASTER, NAS, NUMBERS, WORKERS, make_identity, make_master, make_nas, make_worker, settings
 
@@ -129,7 +130,7 @@ class VirtualRack:
         for name, number in NUMBERS.items():
             directory = self.directory / name
             if name == MASTER:
-                machine: Machine = Guest(name, number, self._image, directory, memory_mib=512, processors=2)
+                machine: Machine = Guest(name, number, self._image, directory, memory_mib=512)
                 run("cp", "--sparse=always", self._master_disk, directory / "root.ext4")
             elif name == _IN_QEMU:
                 machine = Guest(name, number, self._image, directory)
@@ -270,9 +271,8 @@ class VirtualRack:
         self.note(
             f"booted within {booted_s:.0f} s; the delays of the UPS are {self.device.timer_speed:.1f} times as fast"
         )
-        # On a machine that does much else a step may once take too long.
-        await self.on(MASTER, "systemctl start mnt-nas.mount && upsctl rehearse || upsctl rehearse")
-        await self.on(MASTER, "upsctl arm")
+        await self.on(MASTER, "systemctl start mnt-nas.mount")
+        await prove_and_arm(self)
 
     # What can be seen
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 import pytest
 
 from hardware_sim.rack import WATTS
-from tests.vm.master import state_on_line
+from tests.vm.master import prove_and_arm, state_on_line
 from tests.vm.network import HERE, address
 from tests.vm.roles import MASTER, NAS, NUMBERS, WORKERS
 
@@ -59,8 +59,7 @@ async def unset(rack: VirtualRack) -> AsyncIterator[VirtualRack]:
     gives_back = "; ".join(f"rm -rf {place}; mv {place}.kept {place}" for place in KEPT)
     await rack.on(MASTER, f"systemctl stop upsd; {gives_back}; systemctl enable --now upsd")
     await state_on_line(rack)
-    await rack.on(MASTER, "upsctl rehearse || upsctl rehearse")
-    await rack.on(MASTER, "upsctl arm")
+    await prove_and_arm(rack)
 
 
 async def test_setup_ends_with_a_shutdown_that_is_proven(unset: VirtualRack) -> None:
