@@ -18,7 +18,7 @@ test: $(READY) ## Run everything that has to pass: lint, then the tests (WITH=vm
 	$(if $(WITH),sh tests/install-packages tests/vm/apt-packages)
 	$(MAKE) --no-print-directory lint
 	echo "the tests run side by side; each kind is shown when it has ended"
-	$(MAKE) --no-print-directory --jobs --output-sync=target unit integration $(WITH)
+	$(MAKE) --no-print-directory --jobs --output-sync=target unit integration $(WITH) RACKS=2
 
 # Of the tests that run side by side, those that wait for real programs come first, and those in virtual time last.
 unit: $(READY) ## Only what needs nothing but processors: the unit tests and the simulated outages
@@ -29,7 +29,7 @@ integration: $(READY) ## Only the tests with real brokers, SSH servers, kubectl 
 
 vm-test: $(READY) ## Play whole outages on real machines: Debian guests with a kernel and systemd (K=word for some; as root)
 	sh tests/install-packages tests/vm/apt-packages
-	nice -n 5 $(BIN)/python -m tests.vm $(if $(K),-k "$(K)")
+	nice -n 5 $(BIN)/python -m tests.vm $(if $(RACKS),-n $(RACKS)) $(if $(K),-k "$(K)")
 
 deb: $(READY) ## Build the Debian package, into dist/
 	command -v strip >/dev/null || sh tests/install-packages binutils

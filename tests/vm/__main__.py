@@ -20,10 +20,12 @@ from tests.vm.installation import installed
 
 READY_VARIABLE: Final = "UPSD_VM_READY"
 """Tells the tests that they run in here, and where the image, the master's disk and the package are."""
+UNTIL_VARIABLE: Final = "UPSD_VM_UNTIL"
+"""Seconds since 1970 after which no story begins; for CI."""
 _MAKE: Final = "make"
 _UNSHARED: Final = ("unshare", "--mount", "--propagation=private", "--pid", "--fork", "--kill-child", "--mount-proc")
 _PYTEST: Final = (
-    *("-p", "no:randomly", "-p", "no:cacheprovider", "--timeout=900", "--durations=0", "--durations-min=5"),
+    *("-p", "no:randomly", "-p", "no:cacheprovider", "--timeout=1800", "--durations=0", "--durations-min=5"),
     # Three racks side by side, for a story waits most of its time; the one that is free first plays the next.
     *("-n", "3", "--dist", "loadgroup"),
     *("-o", "asyncio_default_fixture_loop_scope=session", "-o", "asyncio_default_test_loop_scope=session"),

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from tests.vm.disks import Inspection
     from tests.vm.rack import VirtualRack
 
-PLAN_S: Final = 240.0
+PLAN_S: Final = 600.0
 """The most that the shutdown may take, where others use the processors too; alone it takes less than a minute."""
 
 

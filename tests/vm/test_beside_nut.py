@@ -57,7 +57,7 @@ async def test_nut_reads_what_upsd_reads_and_upsd_says_that_nut_holds_the_ups(ra
     await rack.until(
         lambda: any("another program holds the UPS" in warning for warning in rack.retained("state")["warnings"]),
         "upsd says that it can't have the UPS",
-        60,
+        120,
     )
     said = " ".join((await rack.on(MASTER, "upsctl status", check=False)).split())
     assert "NUT's driver riello_usb (process " in said, said
@@ -67,6 +67,6 @@ async def test_nut_reads_what_upsd_reads_and_upsd_says_that_nut_holds_the_ups(ra
 
 async def _theirs(rack: VirtualRack, status: str) -> dict[str, str]:
     """What `upsc` prints, by name, as soon as the UPS's status has this word."""
-    wait = f"timeout 60 sh -c 'until upsc rack@localhost ups.status 2>&1 | grep -w {status}; do sleep 1; done'"
+    wait = f"timeout 120 sh -c 'until upsc rack@localhost ups.status 2>&1 | grep -w {status}; do sleep 1; done'"
     said = await rack.on(MASTER, f"{wait} >/dev/null && upsc rack@localhost")
     return dict(line.split(": ", 1) for line in said.splitlines() if ": " in line)

@@ -84,7 +84,7 @@ async def test_a_daemon_that_hangs_is_killed_and_started_again_with_all_that_it_
     frozen, starts = await _main_process(rack), await _starts(rack)
     await rack.on(MASTER, f"kill -STOP {frozen}")
     await rack.on(
-        MASTER, "timeout 80 sh -c 'until journalctl -b -u upsd --grep=\"Watchdog timeout\" -q; do sleep 1; done'"
+        MASTER, "timeout 170 sh -c 'until journalctl -b -u upsd --grep=\"Watchdog timeout\" -q; do sleep 1; done'"
     )
     assert before["readiness"]["armed"]
     assert (await state_on_line(rack))["readiness"]["armed"]
