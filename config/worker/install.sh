@@ -49,6 +49,11 @@ put 0440 /etc/sudoers.d/upsd <"$new/sudoers"
 # The user may read what its key is good for, and not change it.
 home=$(getent passwd "$user" | cut -d: -f6)
 keys=$home/.ssh/authorized_keys
+# Since Debian 13 a new home is closed to all but its owner.
+if [ "$(stat -c '%U %a' "$home")" = "root 700" ]; then
+    chmod 0755 "$home"
+    did "opened $home to $user"
+fi
 [ -d "$home/.ssh" ] || install -d -m 0755 -o root -g root "$home/.ssh"
 blob=$(echo "$key_line" | sed 's/.* ssh-ed25519 \([^ ]*\).*/\1/')
 {

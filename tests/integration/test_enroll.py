@@ -80,8 +80,8 @@ class Enrolment:
 
 
 @pytest.fixture
-async def enrolment(tmp_path: Path) -> AsyncIterator[Enrolment]:
-    """A machine whose administrator is root, with a key of that person's."""
+async def enrolment(tmp_path: Path, request: pytest.FixtureRequest) -> AsyncIterator[Enrolment]:
+    """A machine whose administrator is root, with a key of that person's; the parameter is run there before."""
     need_overlays(tmp_path / "tried", *_PROGRAMS)
     key = asyncssh.generate_private_key("ssh-ed25519")
     administrator = tmp_path / "administrator"
@@ -90,7 +90,7 @@ async def enrolment(tmp_path: Path) -> AsyncIterator[Enrolment]:
     for name in ("sshd", "scratch", "state"):
         (tmp_path / name).mkdir()
     keys = f"{tmp_path / 'sshd' / 'authorized_keys'} .ssh/authorized_keys"
-    inside = namespace(tmp_path / "scratch")
+    inside = [*namespace(tmp_path / "scratch"), "sh", "-ec", f'{getattr(request, "param", ":")}; exec "$@"', "sh"]
     async with OpenSshServer(tmp_path / "sshd", key, inside=inside, AuthorizedKeysFile=keys) as server:
         yield Enrolment(tmp_path, server, administrator)
 
@@ -118,6 +118,23 @@ async def test_a_worker_is_enrolled_and_proven_once_and_again(enrolment: Enrolme
     assert status == 0
     assert f"{HOST} was enrolled before; nothing was changed." in said
     assert "wrote" not in said
+
+
+@pytest.mark.parametrize(
+    "enrolment",
+    [
+        "sed -i '/^HOME_MODE/d' /etc/login.defs; echo 'HOME_MODE 0700' >>/etc/login.defs",
+        "useradd --system --home-dir /var/lib/upsd --shell /bin/sh --password '*' upsd; mkdir -m 0700 /var/lib/upsd",
+    ],
+    indirect=True,
+    ids=["a new user", "a user of an earlier try"],
+)
+async def test_a_distribution_that_closes_new_homes_does_not_lock_the_key_out(enrolment: Enrolment) -> None:
+    """As Debian 13 does."""
+    status, said, complained = await enrolment.upsctl("--fingerprint", enrolment.fingerprint)
+    assert (status, complained) == (0, "")
+    assert "upsd: opened /var/lib/upsd to upsd\n" in said
+    assert "Proven with the new key: " in said
 
 
 async def test_the_key_is_good_for_nothing_else(enrolment: Enrolment) -> None:
