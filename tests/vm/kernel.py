@@ -34,8 +34,9 @@ def unpack_kernel(tree: Path, kernel: Path) -> str:
         unpacked = Path(directory)
         run("dpkg-deb", "-x", package, unpacked)
         kernel.write_bytes(_uncompressed(next(unpacked.glob("boot/vmlinuz-*")).read_bytes()))
-        source = next(unpacked.glob("lib/modules/*"))
-        run("depmod", "-b", unpacked, source.name)
+        # Since Debian 13 they lie below /usr.
+        source = next(unpacked.glob("**/lib/modules/*"))
+        run("depmod", "-b", source.parents[2], source.name)
         target = tree / "lib/modules" / source.name
         indices = ("modules.order", "modules.builtin", "modules.builtin.modinfo")
         for file in (*_with_dependencies(source, _MODULES), *indices):

@@ -26,7 +26,11 @@ NUMBERS: Final = {MASTER: 2, "pi4-a": 11, "pi4-b": 12, "pi3": 13, "bananapi": 14
 _REPOSITORY: Final = Path(__file__).parents[2]
 _NAS_PROGRAM: Final = "/usr/local/bin/upsd-nas"
 _EXPORT: Final = """\
-NFS_CORE_PARAM { Protocols = 4; Enable_NLM = false; Enable_RQUOTA = false; Enable_UDP = false; }
+NFS_CORE_PARAM {
+    Protocols = 4; Enable_NLM = false; Enable_RQUOTA = false; Enable_UDP = false;
+    # Since version 6, which asks for a capability that root may not have where this runs; before, it is passed over.
+    Allow_Set_Io_Flusher_Fail = true;
+}
 NFSv4 { Grace_Period = 1; Lease_Lifetime = 10; Graceless = true; RecoveryRoot = /var/lib/nfs/ganesha; }
 EXPORT {
     Export_Id = 1; Path = /srv/nas; Pseudo = /nas; Access_Type = RW; Squash = No_Root_Squash;
