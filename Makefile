@@ -13,23 +13,22 @@ help: ## Show this list
 demo: $(READY) ## Cut the mains of a simulated rack and watch the real daemon shut it down
 	$(BIN)/python -m hardware_sim demo
 
-test: $(READY) ## Run everything that has to pass: lint, then the tests (WITH=vm-test for those too)
+test: $(READY) ## Run everything that has to pass: lint, then the tests
 	sh tests/install-packages
-	$(if $(WITH),sh tests/install-packages tests/vm/apt-packages)
 	$(MAKE) --no-print-directory lint
 	echo "the tests run side by side; each kind is shown when it has ended"
-	$(MAKE) --no-print-directory --jobs --output-sync=target unit integration $(WITH) RACKS=2
+	$(MAKE) --no-print-directory --jobs --output-sync=target unit integration
 
-# Of the tests that run side by side, those that wait for real programs come first, and those in virtual time last.
+# Those in virtual time take what the others leave, which wait for real programs.
 unit: $(READY) ## Only what needs nothing but processors: the unit tests and the simulated outages
-	nice -n 19 $(BIN)/pytest -n 2 --timeout 900 tests/unit tests/sim
+	nice -n 19 $(BIN)/pytest -n 2 --timeout 600 tests/unit tests/sim
 
 integration: $(READY) ## Only the tests with real brokers, SSH servers, kubectl and NUT
 	$(BIN)/pytest tests/integration
 
 vm-test: $(READY) ## Play whole outages on real machines: Debian guests with a kernel and systemd (K=word for some; as root)
 	sh tests/install-packages tests/vm/apt-packages
-	nice -n 5 $(BIN)/python -m tests.vm $(if $(RACKS),-n $(RACKS)) $(if $(K),-k "$(K)")
+	$(BIN)/python -m tests.vm $(if $(K),-k "$(K)")
 
 deb: $(READY) ## Build the Debian package, into dist/
 	command -v strip >/dev/null || sh tests/install-packages binutils
