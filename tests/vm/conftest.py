@@ -40,7 +40,8 @@ class _Racks:
         """A rack that has booted, is proven and armed, and whose mains is there."""
         if self._rack is None:
             directory = Path(mkdtemp(dir=cache_directory(), prefix=RACKS))
-            self._open.callback(shutil.rmtree, directory)
+            # What is still in use is removed by a later run, as after a crash.
+            self._open.callback(shutil.rmtree, directory, ignore_errors=True)
             image, disk, _ = map(Path, os.environ[READY_VARIABLE].split(":"))
             rack = VirtualRack(directory, Image(image), disk)
             self._rack = await self._open.enter_async_context(rack)

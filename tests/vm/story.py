@@ -87,11 +87,12 @@ class Story:
 
     async def is_well(self) -> dict[str, Any]:
         """Wait until the outage is over and nothing is cordoned; its report."""
-        await self.hears("outage_report_written", BOOT_S)
+        written = await self.hears("outage_report_written", BOOT_S)
         await self.rack.until(lambda: not self.cordoned() | self.marked(), "no node is cordoned", BOOT_S)
         assert not self.rack.rights.denied, "config/k3s/upsd-rbac.yaml does not grant what the daemon does"
         await self.rack.until(self._stands_by, "upsd reads a UPS on line and is armed", BOOT_S)
-        found: dict[str, Any] = json.loads(await self.rack.on(MASTER, "upsctl outages show --json"))
+        show = f"upsctl outages show --json {written['fields']['outage']}"
+        found: dict[str, Any] = json.loads(await self.rack.on(MASTER, show))
         return found
 
     def _stands_by(self) -> bool:
