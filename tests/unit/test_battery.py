@@ -221,6 +221,22 @@ def test_a_discharge_that_a_restart_has_broken_off_is_kept_as_one() -> None:
     assert point.percent == pytest.approx(50, abs=10)
 
 
+def test_a_new_battery_does_not_go_on_with_the_discharge_of_the_old_one() -> None:
+    """An operator may say so right after a restart."""
+    observer = Observer(NINE_AH)
+    observer.charged(RACK_W)
+    outage = readings(WORN, RACK_W, observer.now, seed=1)
+    for reading in islice(outage, 100):
+        observer.see(RACK_W, reading)
+    later = observer.restarted()
+    later.watch.replaced()
+    put_in_at = later.now
+    for reading in outage:
+        later.see(RACK_W, reading)
+    (kept,) = later.watch.history.discharges
+    assert kept.seconds == pytest.approx(later.now - put_in_at, abs=2 * READ_EVERY_S)
+
+
 def test_a_discharge_that_ended_while_nobody_looked_is_one_of_its_own() -> None:
     """The next one begins with what it has taught."""
     observer = Observer(NINE_AH)

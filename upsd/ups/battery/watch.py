@@ -289,7 +289,7 @@ class BatteryWatch:
 
     def _begin_anew(self, reason: str) -> None:
         self.history = BatteryHistory()
-        self._settled, self._outlooks, self._running = None, (), None
+        self._settled, self._outlooks, self._running, self._broken_off = None, (), None, None
         self._use, self._unsure = Use(), _UNSURE_IN_OUTAGE  # a new battery has lain somewhere
         self._tell_changed(reason)
         self._hand_out(self._at, self._today())
