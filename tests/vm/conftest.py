@@ -1,6 +1,6 @@
-"""The virtual rack that the stories share: each finds it as the one before left it, freshly booted and well.
+"""The virtual rack that the stories share: each begins on machines that have just booted, after a power cut.
 
-After a story that failed it is built anew; what it left is kept in a folder that the failure names.
+After a test that failed it is built anew; what it left is kept in a folder that the failure names.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from tests.vm.disks import keep_evidence
 from tests.vm.image import Image
 from tests.vm.network import make_network
 from tests.vm.rack import VirtualRack
+from tests.vm.story import Story
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Generator
@@ -61,8 +62,8 @@ class _Racks:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The longest stories first, so that all racks end at about the same time."""
-    items.sort(key=lambda item: item.path.stem not in _LONGEST)
+    """The longest stories first, so that all racks end at about the same time; then what needs no cold start."""
+    items.sort(key=lambda item: ("story" not in getattr(item, "fixturenames", ()), item.path.stem not in _LONGEST))
 
 
 @pytest.fixture(scope="session")
@@ -78,17 +79,26 @@ async def racks() -> AsyncIterator[_Racks]:
 
 @pytest.fixture
 async def rack(racks: _Racks, request: pytest.FixtureRequest) -> AsyncIterator[VirtualRack]:
-    """The rack, booted, proven and armed."""
+    """The rack, booted, proven and armed, as the test before has left it."""
     if datetime.now(tz=UTC).timestamp() > float(os.environ.get(UNTIL_VARIABLE, "inf")):
         pytest.skip("this machine is too slow to play every story in the half hour of CI; make vm-test does")
     try:
         rack = await racks.well()
+        if "story" in request.fixturenames:
+            await rack.start_cold()
     except BaseException:
         await racks.take_down(_evidence(request.node))
         raise
+    rack.begin(request.node.name)
     yield rack
     if _EVIDENCE in request.node.stash:
         await racks.take_down(_evidence(request.node))
+
+
+@pytest.fixture
+def story(rack: VirtualRack) -> Story:
+    """What happens from here on; the rack has booted cold."""
+    return Story(rack)
 
 
 @pytest.hookimpl(wrapper=True)

@@ -12,6 +12,7 @@ from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from tests.integration.brokers import until
 from tests.vm.cache import run
 from tests.vm.network import NamespaceLink, TapLink, address
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from tests.vm.network import Link
 
 _CGROUPS: Final = Path("/sys/fs/cgroup")
+_LAST_BREATH_S: Final = 60.0
 _REBOOT: Final = 133
 """The exit code of systemd-nspawn when the machine asks to be started again."""
 
@@ -103,6 +105,10 @@ class Machine(ABC):
         if self._process is not None:
             self._process.kill()
 
+    async def _ended(self, process: asyncio.subprocess.Process) -> int:
+        """Wait until nothing of it is left; the exit code of what ran it."""
+        return await process.wait()
+
     async def _live(self) -> None:
         while self.powered:
             with self.console.open("ab") as console:
@@ -114,7 +120,7 @@ class Machine(ABC):
                     # Ctrl-C is for the tests, which then end it.
                     start_new_session=True,
                 )
-            code = await self._process.wait()
+            code = await self._ended(self._process)
             self._process = None
             if code == _REBOOT:
                 continue
@@ -227,6 +233,16 @@ class Container(Machine):
         for directory in self._cgroup_directories():
             if (directory / "cgroup.freeze").exists():
                 (directory / "cgroup.freeze").write_text(value)
+
+    async def _ended(self, process: asyncio.subprocess.Process) -> int:
+        code = await super()._ended(process)
+        # What was killed with that program may end after it.
+        await until(lambda: not self._populated(), _LAST_BREATH_S)
+        return code
+
+    def _populated(self) -> bool:
+        files = [directory / "cgroup.events" for directory in self._cgroup_directories()]
+        return any("populated 1" in file.read_text() for file in files if file.exists())
 
     def _kill(self) -> None:
         # The program that runs it could be killed, and leave systemd in there alive for a moment.

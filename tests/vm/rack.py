@@ -26,7 +26,7 @@ from tests.integration.outage import manifest_rights, small_cluster
 from tests.vm.cache import run
 from tests.vm.disks import inspected
 from tests.vm.machines import Container, Guest
-from tests.vm.master import prove_and_arm
+from tests.vm.master import prove_and_arm, state_on_line
 from tests.vm.network import HERE
 from tests.vm.roles import MASTER, NAS, NUMBERS, WORKERS, make_identity, make_master, make_nas, make_worker, settings
 
@@ -66,6 +66,7 @@ class VirtualRack:
         self.inspections: list[dict[str, Inspection]] = []
         self.acknowledged: dict[str, int] = {}
         self.boots: dict[str, list[str]] = {}
+        self._boots_before: dict[str, int] = {}
         self._log = directory / "rack.log"
         self._rig = Rig(make=self._make_ups)
         self.device = self._rig.device
@@ -262,7 +263,7 @@ class VirtualRack:
     async def prepare(self) -> None:
         """Wait until it has booted for the first time, prove its plan and arm it, as the README says."""
         began = asyncio.get_running_loop().time()
-        await self.until(lambda: len(self.boots) == len(self.machines), "all machines boot", BOOT_S)
+        await self.until(lambda: self.boots_since({}), "all machines boot", BOOT_S)
         await self.until(lambda: self.retained("state").get("power") == "on_line", "upsd reads the UPS", BOOT_S)
         booted_s = asyncio.get_running_loop().time() - began
         slowest, fastest = _TIMER_SPEEDS
@@ -273,6 +274,36 @@ class VirtualRack:
         )
         await self.on(MASTER, "systemctl start mnt-nas.mount")
         await prove_and_arm(self)
+
+    async def start_cold(self) -> None:
+        """Cut all machines from their mains and feed them again, unless nothing was done since they have booted."""
+        if self.is_cold:
+            return
+        self.note("a cold start")
+        before = self.boot_counts()
+        self._feed(on=False)
+        self._feed(on=True)
+        await self.until(lambda: self.boots_since(before), "all machines boot", BOOT_S)
+        await self.on(MASTER, "systemctl start mnt-nas.mount")
+        assert (await state_on_line(self))["readiness"]["armed"]
+
+    def begin(self, test: str) -> None:
+        """Write down that a test begins; `is_cold` counts from here."""
+        self.note(f"--- {test}")
+        self._boots_before = self.boot_counts()
+
+    @property
+    def is_cold(self) -> bool:
+        """Whether every machine has booted since the latest test began, or since the rack was made if none did."""
+        return self.boots_since(self._boots_before)
+
+    def boot_counts(self) -> dict[str, int]:
+        """How often each machine has booted."""
+        return {name: len(self.boots.get(name, ())) for name in self.machines}
+
+    def boots_since(self, before: dict[str, int]) -> bool:
+        """Whether every machine has booted since it had booted so often."""
+        return all(count > before.get(name, 0) for name, count in self.boot_counts().items())
 
     # What can be seen
 

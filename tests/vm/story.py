@@ -27,7 +27,7 @@ class Story:
         self._first_event = len(rack.events)
         self._first_happening = len(rack.happenings)
         self._inspections = len(rack.inspections)
-        self._boots = {name: len(boots) for name, boots in rack.boots.items()}
+        self._boots_before = rack.boot_counts()
 
     @property
     def events(self) -> list[dict[str, Any]]:
@@ -80,9 +80,7 @@ class Story:
     async def comes_back(self) -> dict[str, Any]:
         """Wait until every machine has booted again and all is as it was; the report of the outage."""
         rack = self.rack
-        await rack.until(
-            lambda: all(len(rack.boots[name]) > count for name, count in self._boots.items()), "all boot again", BOOT_S
-        )
+        await rack.until(lambda: rack.boots_since(self._boots_before), "all boot again", BOOT_S)
         return await self.is_well()
 
     async def is_well(self) -> dict[str, Any]:

@@ -9,9 +9,10 @@ if TYPE_CHECKING:
     from tests.vm.rack import VirtualRack
 
 
-async def test_a_daemon_killed_in_the_middle_is_started_again_and_ends_the_shutdown(rack: VirtualRack) -> None:
+async def test_a_daemon_killed_in_the_middle_is_started_again_and_ends_the_shutdown(
+    rack: VirtualRack, story: Story
+) -> None:
     """It goes on with what its journal on the real disk says, once systemd has started it again."""
-    story = Story(rack)
     rack.cut_mains()
     await story.hears("step_started", step="drain pi3")
     await rack.on(MASTER, "systemctl kill --signal=KILL upsd")
@@ -23,9 +24,8 @@ async def test_a_daemon_killed_in_the_middle_is_started_again_and_ends_the_shutd
     assert report["ending"] == "recovered"
 
 
-async def test_a_master_whose_kernel_panics_leaves_no_worker_cordoned(rack: VirtualRack) -> None:
+async def test_a_master_whose_kernel_panics_leaves_no_worker_cordoned(rack: VirtualRack, story: Story) -> None:
     """It boots again by itself; the mains is back by then, and what it had cordoned takes pods again."""
-    story = Story(rack)
     rack.cut_mains()
     await story.hears("step_started", step="drain pi3")
     await rack.on(MASTER, "(sleep 1; echo c >/proc/sysrq-trigger) >/dev/null 2>&1 &")

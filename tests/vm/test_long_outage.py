@@ -19,9 +19,10 @@ async def test_the_kernel_sees_the_ups_and_the_daemon_takes_it_from_its_driver(r
     assert driver.strip().endswith("/usbfs"), driver
 
 
-async def test_a_long_outage_takes_the_rack_down_in_order_and_brings_all_of_it_back(rack: VirtualRack) -> None:
+async def test_a_long_outage_takes_the_rack_down_in_order_and_brings_all_of_it_back(
+    rack: VirtualRack, story: Story
+) -> None:
     """Workers, NAS, outlets, master; and when the mains is back everything boots and every node takes pods again."""
-    story = Story(rack)
     rack.cut_mains()
     await story.hears("shutdown_started", reason="on-battery")
     is_unharmed(await story.outlets_cut())

@@ -12,13 +12,12 @@ if TYPE_CHECKING:
 IN_QEMU = "pi4-a"
 
 
-async def test_an_outage_goes_on_while_the_usb_cable_is_out(rack: VirtualRack) -> None:
+async def test_an_outage_goes_on_while_the_usb_cable_is_out(rack: VirtualRack, story: Story) -> None:
     """The kernel loses the device and finds it again at another address; the outlets are cut as always.
 
     It is out at the next boot too, which does not wait for it, and the rack is brought back when it is in again.
     """
     with_it_s = await _start_s(rack)
-    story = Story(rack)
     rack.cut_mains()
     await story.hears("shutdown_started")
     with rack.cable_pulled():
@@ -40,10 +39,9 @@ async def test_an_outage_goes_on_while_the_usb_cable_is_out(rack: VirtualRack) -
     assert report["ending"] == "recovered"
 
 
-async def test_a_worker_whose_sshd_hangs_keeps_nobody_else_from_going_off(rack: VirtualRack) -> None:
+async def test_a_worker_whose_sshd_hangs_keeps_nobody_else_from_going_off(rack: VirtualRack, story: Story) -> None:
     """It is named, and loses its power while it runs; its file system is repaired by its journal at the next boot."""
     await rack.on(IN_QEMU, "systemctl kill --signal=STOP --kill-who=main ssh")
-    story = Story(rack)
     rack.cut_mains()
     is_unharmed(await story.outlets_cut(), cut=frozenset({IN_QEMU}))
     rack.restore_mains()
@@ -51,10 +49,9 @@ async def test_a_worker_whose_sshd_hangs_keeps_nobody_else_from_going_off(rack: 
     assert any(IN_QEMU in trouble for trouble in report["troubles"]), report["troubles"]
 
 
-async def test_a_nas_that_hangs_does_not_keep_the_master_from_going_off(rack: VirtualRack) -> None:
+async def test_a_nas_that_hangs_does_not_keep_the_master_from_going_off(rack: VirtualRack, story: Story) -> None:
     """Its real NFS mount in the master's kernel hangs too, and is detached."""
     await rack.on(MASTER, "echo before >/mnt/nas/written && sync /mnt/nas/written")
-    story = Story(rack)
     rack.freeze(NAS)
     rack.cut_mains()
     is_unharmed(await story.outlets_cut(), cut=frozenset({NAS}))
