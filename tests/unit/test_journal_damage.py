@@ -386,6 +386,24 @@ def test_only_the_newest_outages_are_kept(tmp_path: Path) -> None:
     assert len(list((tmp_path / "outages").iterdir())) == 3 * KEPT
 
 
+def test_an_outage_that_began_with_a_wrong_clock_is_the_newest_all_the_same(tmp_path: Path) -> None:
+    """Filing it twice, as after a kill, leaves it where it is; one before it is forgotten in its stead."""
+    directory = tmp_path / "outages"
+
+    def file(name: str) -> None:
+        lines = [record.decode().replace(NAME, name).strip() for record in OVER]
+        assert file_outage(directory, lines, ups="iplug", boot_id=BOOT) == name
+
+    for second in range(KEPT):
+        file(f"20251123T1800{second:02}Z-7f3a")
+    file("20150101T000001Z-7f3a")
+    assert show_outage(directory, None)["document"]["outage"] == "20150101T000001Z-7f3a"
+    file("20251123T180049Z-7f3a")
+    names = [outage["outage"] for outage in list_outages(directory)]
+    assert names[:2] == ["20150101T000001Z-7f3a", "20251123T180049Z-7f3a"]
+    assert (len(names), names[-1]) == (KEPT, "20251123T180001Z-7f3a")
+
+
 @pytest.mark.parametrize("name", ["../journal", "/etc/passwd", "..", "", ".", "a/b", "x" * 65, "a\n", "ä", "a.json"])
 def test_no_name_leads_out_of_the_directory(tmp_path: Path, name: str) -> None:
     """Who asks for something else than an outage is told so, whatever file that would be."""

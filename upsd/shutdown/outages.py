@@ -1,5 +1,8 @@
 """The outages that are over, in a directory: for each its report as JSON and as Markdown, and its records.
 
+They are numbered in the order in which they were filed: a machine that was long without power may have a wrong clock,
+so their dates do not tell which is the newest.
+
 Filing one can be cut short at any instant and done again: the journal keeps the records until all three files are
 whole.
 """
@@ -45,8 +48,10 @@ def file_outage(directory: Path, lines: Sequence[str], *, ups: str, boot_id: str
     directory.mkdir(mode=0o700, exist_ok=True)
     sync_directory(directory.parent)
     path = directory / report.outage
+    numbers = _numbers(directory)
+    number = numbers.get(report.outage) or max(numbers.values(), default=0) + 1
     write_whole(_with(path, _TEXT), markdown(report))
-    write_whole(_with(path, _DOCUMENT), json.dumps(report.document(), indent=2) + "\n")
+    write_whole(_with(path, _DOCUMENT), json.dumps({**report.document(), "number": number}, indent=2) + "\n")
     write_whole(_with(path, _RECORDS), "".join(f"{line}\n" for line in lines))
     _forget_oldest(directory)
     return report.outage
@@ -79,17 +84,32 @@ def show_outage(directory: Path, name: str | None) -> dict[str, Any]:
 
 
 def _summary(directory: Path, name: str) -> dict[str, Any]:
-    with contextlib.suppress(OSError, ValueError, AttributeError):
+    document = _document(directory, name)
+    return {key: document.get(key) for key in _SUMMARY} | {"outage": name}
+
+
+def _document(directory: Path, name: str) -> dict[str, Any]:
+    """The report of that name; empty if it can't be read."""
+    with contextlib.suppress(OSError, ValueError):
         document = json.loads(_with(directory / name, _DOCUMENT).read_text(encoding="utf-8"))
-        return {key: document.get(key) for key in _SUMMARY} | {"outage": name}
-    return dict.fromkeys(_SUMMARY) | {"outage": name}
+        if isinstance(document, dict):
+            return document
+    return {}
+
+
+def _numbers(directory: Path) -> dict[str, int]:
+    """The number of each outage; 0 where it can't be read."""
+    with contextlib.suppress(OSError):
+        names = [path.stem for path in directory.glob(f"*{_DOCUMENT}") if is_name(path.stem)]
+        numbers = {name: _document(directory, name).get("number") for name in names}
+        return {name: number if isinstance(number, int) else 0 for name, number in numbers.items()}
+    return {}
 
 
 def _names(directory: Path) -> list[str]:
-    """Newest first: a name begins with its date."""
-    with contextlib.suppress(OSError):
-        return sorted((path.stem for path in directory.glob(f"*{_DOCUMENT}") if is_name(path.stem)), reverse=True)
-    return []
+    """Newest first; of those without a number by their dates, with which a name begins."""
+    numbers = _numbers(directory)
+    return sorted(numbers, key=lambda name: (numbers[name], name), reverse=True)
 
 
 def _forget_oldest(directory: Path) -> None:
