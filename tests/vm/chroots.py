@@ -1,26 +1,40 @@
 """The distributions that the Debian package is installed on: minimal roots, each made once, with what it needs.
 
-Ubuntu 24.04 is not among them where its mirror can't be reached: its Python, 3.12, has the same modules in the package.
+Ubuntu's is not among them where its archive can't be reached.
 """
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
+from typing import TYPE_CHECKING, Final
+from urllib.error import URLError
+from urllib.request import urlopen
 
-from tests.vm.cache import cache_directory, digest, made_whole, run
+from tests.vm.cache import ProgramError, cache_directory, digest, made_whole, run
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 REPOSITORY = Path(__file__).parents[2]
-SUITES = {"bookworm": "3.11", "trixie": "3.13"}
-"""Debian 12 and 13, with the Python of each."""
+SUITES = {"bookworm": "3.11", "trixie": "3.13", "noble": "3.12"}
+"""Debian 12 and 13 and Ubuntu 24.04, with the Python of each."""
+_UBUNTU: Final = "noble"
+_UBUNTU_ARCHIVE: Final = "http://archive.ubuntu.com/ubuntu"
+# Debian 12 has no package of Ubuntu's keys. This one is trusted for its digest, and all others for its keys.
+_UBUNTU_KEYS: Final = f"{_UBUNTU_ARCHIVE}/pool/main/u/ubuntu-keyring/ubuntu-keyring_2023.11.28.1_all.deb"
+_UBUNTU_KEYS_SHA256: Final = "36de43b15853ccae0028e9a767613770c704833f82586f28eb262f0311adb8a8"
 # What the package depends on, and NUT, which is installed beside it.
 _PACKAGES = ("init-system-helpers", "libusb-1.0-0", "nut-client", "nut-server", "polkitd", "python3", "systemd", "udev")
 _SOURCES = ("config", "docs", "systemd", "upsd", ".requirements.lock", "CHANGELOG.md", "README.md", "pyproject.toml")
 
 
 def distribution(suite: str) -> Path:
-    """The root of a Debian suite as a tar file, if it was made."""
+    """The root of a suite as a tar file, if it was made."""
     return cache_directory() / f"chroot-{suite}-{digest(*_PACKAGES)}" / "root.tar"
 
 
@@ -46,7 +60,37 @@ def make_distributions() -> None:
         ProgramError: one could not be made.
     """
     for suite in SUITES:
-        with made_whole(distribution(suite).parent) as making:
-            if making:
-                include = f"--include={','.join(_PACKAGES)}"
-                run("mmdebstrap", "--quiet", "--variant=minbase", include, suite, making / "root.tar")
+        try:
+            with made_whole(distribution(suite).parent) as making:
+                if making:
+                    _make(suite, making / "root.tar")
+        except URLError as error:
+            sys.stderr.write(f"make vm-test: the package is not tried on Ubuntu: {_UBUNTU_KEYS}: {error.reason}\n")
+
+
+def _make(suite: str, tar: Path) -> None:
+    make = ("mmdebstrap", "--quiet", "--variant=minbase", f"--include={','.join(_PACKAGES)}", suite, tar)
+    if suite == _UBUNTU:
+        with _ubuntu_keys() as keys:
+            run(*make, f"deb [signed-by={keys}] {_UBUNTU_ARCHIVE} {suite} main universe")
+    else:
+        run(*make)
+
+
+@contextlib.contextmanager
+def _ubuntu_keys() -> Iterator[Path]:
+    """The keys that Ubuntu's archive is signed with.
+
+    Raises:
+        URLError: the archive can't be reached.
+    """
+    with urlopen(_UBUNTU_KEYS, timeout=30) as answer:
+        package = answer.read()
+    if hashlib.sha256(package).hexdigest() != _UBUNTU_KEYS_SHA256:
+        raise ProgramError(f"{_UBUNTU_KEYS} is not the package that is trusted")
+    with tempfile.TemporaryDirectory(prefix="upsd-vm-") as directory:
+        place = Path(directory)
+        place.chmod(0o755)  # apt reads them as a user of its own
+        (place / "keys.deb").write_bytes(package)
+        run("dpkg-deb", "--extract", place / "keys.deb", place)
+        yield place / "usr/share/keyrings/ubuntu-archive-keyring.gpg"

@@ -1,4 +1,4 @@
-"""The Debian package on Debian 12 and 13, in roots of these distributions: installed, upgraded, removed, beside NUT."""
+"""The Debian package in roots of Debian 12 and 13 and Ubuntu 24.04: installed, upgraded, removed, beside NUT."""
 
 from __future__ import annotations
 
@@ -107,7 +107,7 @@ def fresh_root(suite: str, path: Path) -> Iterator[Chroot]:
     """A root of the suite, with NUT in it; /proc is there, a running systemd is not."""
     tar = distribution(suite)
     if os.geteuid() != 0 or not tar.exists():
-        pytest.skip("make vm-test, as root, makes these roots")
+        pytest.skip("make vm-test, as root, makes these roots, as far as it reaches their archives")
     # In memory: dpkg waits for the disk at every turn, and so does whoever removes it all afterwards.
     subprocess.run(["mount", "-t", "tmpfs", "-o", "mode=0755", "tmpfs", path], check=True)
     try:
