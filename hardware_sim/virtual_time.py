@@ -111,6 +111,10 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
         if self.is_closed():
             raise RuntimeError("the loop was closed while a job slept")
 
+    async def shutdown_default_executor(self, timeout: float | None = None) -> None:  # noqa: ARG002, ASYNC109
+        """Wait for the jobs, however long: from Python 3.12 on the limit would be virtual, and pass at once."""
+        await super().shutdown_default_executor()
+
     def close(self) -> None:
         """Close it, and let no job sleep for ever."""
         super().close()
