@@ -17,7 +17,18 @@ from typing import TYPE_CHECKING, Any, Self
 
 from aiohttp import web
 
-from hardware_sim.kubernetes import apply, discovery, eviction, manifest, patch, rbac, selectors, status, tables
+from hardware_sim.kubernetes import (
+    apply,
+    discovery,
+    eviction,
+    manifest,
+    patch,
+    protobuf,
+    rbac,
+    selectors,
+    status,
+    tables,
+)
 from hardware_sim.kubernetes.faults import Faults, LoggedRequest
 from hardware_sim.kubernetes.identity import ServerIdentity, fresh_identity
 from hardware_sim.kubernetes.watch import Watch
@@ -201,7 +212,7 @@ class SimulatedKubernetes:
     async def _guard(self, request: web.Request, handler: Any) -> web.StreamResponse:
         """Record the request, let the faults and the token have their say, and turn refusals into answers."""
         try:
-            body = await request.json() if request.can_read_body else {}
+            body = await _decoded(request) if request.can_read_body else {}
         except ValueError:
             body = None
         request[BODY] = body
@@ -374,6 +385,13 @@ def _options(given: Object, query: Mapping[str, str]) -> Object:
     if "dryRun" in query:
         options["dryRun"] = [query["dryRun"]]
     return options
+
+
+async def _decoded(request: web.Request) -> Object:
+    if request.content_type == protobuf.MEDIA_TYPE:
+        return protobuf.access_review(await request.read())
+    found: Object = await request.json()
+    return found
 
 
 def _body(request: web.Request) -> Object:
