@@ -100,6 +100,8 @@ class Access:
 
     async def _close_unused(self) -> None:
         """Close all connections, also those for former credentials, unless somebody asks."""
+        if not self._asking:
+            await asyncio.sleep(0)  # where several were answered at once, those who have waited for them ask now
         for connections in self._connections.copy():
             if self._asking:
                 return
