@@ -153,7 +153,7 @@ async def test_a_dry_run_changes_nothing_for_kubectl_either(kubectl: Kubectl) ->
         for command, said in (
             (("cordon", "pi4-a"), "node/pi4-a cordoned (server dry run)"),
             (("drain", "pi4-a", *DRAIN, "--timeout=20s"), "(server dry run)"),
-            (("delete", "pod", "--namespace", "web", pod, "--wait=false"), "deleted (server dry run)"),
+            (("delete", "pod", "--namespace", "web", pod, "--wait=false"), "(server dry run)"),
         ):
             code, output = await kubectl.run(api, *command, "--dry-run=server")
             assert code == 0, output

@@ -114,6 +114,8 @@ async def _command(nut: Nut, name: str, rig: Rig) -> dict[str, str]:
     """What NUT says to each of its commands for this UPS, which each time has its outlets on and nothing pending."""
     said = {}
     for command in await nut.commands(name):
+        if command.startswith("driver."):
+            continue  # from NUT 2.8.1 on: it is the driver's own
         said[command] = (await nut.command(name, command)).strip()
         rig.device.cancel_shutdown()
         rig.device.press_button()

@@ -48,6 +48,7 @@ def _systemctl(directory: Path, monkeypatch: pytest.MonkeyPatch, script: str) ->
     program.chmod(0o755)
     told.touch()
     monkeypatch.setenv("PATH", f"{directory}:/usr/bin:/bin")
+    monkeypatch.setattr(client, "UNIT", str(directory / "upsd.service"))
     return told
 
 
@@ -113,7 +114,6 @@ async def test_what_systemd_says_of_a_start_that_failed_is_passed_on(
 async def test_a_name_that_nut_has_taken_starts_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As in Debian 13: systemd would start, and enable, NUT's server."""
     told = _systemctl(tmp_path, monkeypatch, "")
-    monkeypatch.setattr(client, "UNIT", str(tmp_path / "upsd.service"))
     (tmp_path / "upsd.service").symlink_to("/usr/lib/systemd/system/nut-server.service")
     situation = _situation(tmp_path)
     outcome = await asyncio.to_thread(service.start, situation)

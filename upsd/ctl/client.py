@@ -14,7 +14,7 @@ ANSWER_TIMEOUT_S = 5.0
 STREAM_TIMEOUT_S = 120.0
 """The daemon repeats its state more often than this, so longer silence means that it is stuck."""
 UNIT = "/etc/systemd/system/upsd.service"
-"""Where NUT, since Debian 13, puts the second name of its server; it wins over the unit of the Debian package."""
+"""Where NUT puts a second name of its server in Debian 13 and Ubuntu 24.04; it wins over the Debian package's unit."""
 
 
 class NoDaemonError(Exception):
