@@ -147,10 +147,12 @@ class Supervisor:
 
     def _take_up(self, reading: Reading) -> None:
         """Go on with an outage that an earlier run of the daemon saw begin, if there still is one."""
-        if self._lost_before is not None and mains_lost(reading):
+        if self._lost_before is None or self.view.lost_at is not None:
+            return
+        if mains_lost(reading):
             self.view = replace(self.view, lost_at=self._lost_before)
             self._watch.take_up(self._lost_before)
-        elif self._lost_before is not None:
+        else:
             self._conductor.recorder.note_supply(None)
 
     @property
@@ -177,7 +179,10 @@ class Supervisor:
 
     def tick(self, now: float, *, trouble: str | None = None) -> None:
         """Let time pass; to be called about once a second. `trouble` is why there are no readings, if that is known."""
+        confirmed = self.view.confirmed
         self.view, events = tick(self.view, now, self._rules.power, trouble)
+        if self.view.confirmed != confirmed:
+            self._conductor.recorder.note_supply(self.view.lost_at)
         if events or self.view.silent:
             self._follow(now, events)
 
@@ -343,6 +348,7 @@ class Supervisor:
         goes_on = (unfinished.committed or requested) and (on_mains or blind)
         goes_on |= self._outage_in_the_dark(now) and not (unfinished.called_off or unfinished.only_shed)
         if this_boot and not taken_back and (confirmed or goes_on):
+            self._discharge_in_the_dark(now)
             self._conductor.resume(unfinished)
         elif this_boot and (on_mains or (taken_back and confirmed)):
             self._conductor.undo(unfinished.outage, unfinished.began, unfinished.shed)
@@ -351,6 +357,15 @@ class Supervisor:
         else:
             return
         self._unfinished = None
+
+    def _discharge_in_the_dark(self, now: float) -> None:
+        """Where nothing was heard yet, go on with the outage that an earlier run saw: the battery is not endless."""
+        if self._lost_before is None or self.view.reading is not None:
+            return
+        self.view = replace(self.view, lost_at=self._lost_before, confirmed=True)
+        self._watch.take_up(self._lost_before)
+        self._watch.follow(now, self._watts(), self._battery, None, discharging=True)
+        self._ends = (-math.inf, now + self._estimate(now).low_s)
 
     def _outage_in_the_dark(self, now: float) -> bool:
         """Whether an earlier run saw the mains go, and we have not heard of the UPS for long."""

@@ -158,6 +158,55 @@ async def test_a_shutdown_goes_on_in_the_dark_if_the_mains_was_away_when_the_ups
     await outage.conductor.close()
 
 
+async def test_a_shutdown_in_the_dark_has_no_more_battery_than_one_that_is_seen() -> None:
+    """Its deadlines come from what the battery must have given since the mains went, and the UPS may come back."""
+    dark = Outage(MemoryWorld(), rules(), unfinished=_unfinished(), lost_at=-60.0)
+    dark.supervisor.tick(31.0)
+    seen = Outage(MemoryWorld(), rules(), unfinished=_unfinished(), lost_at=-60.0)
+    for at in range(28, 32):
+        seen.supervisor.hear(on_battery(float(at)))
+    assert dark.supervisor.battery_end_at(31.0) == pytest.approx(seen.supervisor.battery_end_at(31.0), abs=30)
+    for at in range(32, 40):
+        for outage in (dark, seen):
+            outage.supervisor.hear(on_battery(float(at)))
+    assert dark.supervisor.snapshot(40.0).on_battery_s == 100.0
+    assert dark.supervisor.battery_end_at(40.0) == pytest.approx(seen.supervisor.battery_end_at(40.0), abs=30)
+    for outage in (dark, seen):
+        await outage.conductor.close()
+
+
+async def test_one_reading_on_mains_ends_no_outage_in_the_dark() -> None:
+    """Nor does the next run of the daemon take it for ended."""
+    outage = Outage(MemoryWorld(), rules(), unfinished=_unfinished(), lost_at=-60.0)
+    outage.supervisor.tick(31.0)
+    outage.supervisor.hear(replace(on_battery(32.0), on_battery=False, input_voltage_v=230))
+    await asyncio.sleep(0.1)
+    assert "mains_back" not in outage.names()
+    assert "supply" not in [record["record"] for record in outage.journal.records]
+    outage.supervisor.hear(replace(on_battery(33.0), on_battery=False, input_voltage_v=230))
+    await asyncio.sleep(0.1)
+    assert "mains_back" in outage.names()
+    assert "supply" in [record["record"] for record in outage.journal.records]
+    await outage.conductor.close()
+
+
+async def test_an_outage_that_is_confirmed_in_silence_lives_through_a_restart() -> None:
+    """Of a UPS that was never heard again after the loss: the next run goes on, instead of waiting for ever."""
+    outage = Outage(MemoryWorld(), rules(on_battery_s=10.0))
+    outage.supervisor.hear(replace(on_battery(0.0), on_battery=False, input_voltage_v=230))
+    outage.supervisor.hear(on_battery(1.0))
+    for at in range(2, 20):
+        outage.supervisor.tick(float(at))
+    assert "shutdown_started" in outage.names()
+    await asyncio.sleep(1)
+    await outage.conductor.close()
+    after = outage.next_run("boot")
+    now = asyncio.get_running_loop().time()
+    after.supervisor.tick(now + 31.0)
+    assert "shutdown_resumed" in after.names()
+    await after.conductor.close()
+
+
 @pytest.mark.parametrize(
     ("lost_at", "more"), [(None, ()), (-60.0, ({"record": "undoing", "outage": "o1"},))], ids=["on mains", "undone"]
 )
