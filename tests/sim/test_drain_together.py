@@ -284,3 +284,11 @@ async def test_a_rehearsal_says_what_an_outage_would_force_and_why(bench: Workbe
         "which pods use the NAS is not known: 403 Forbidden to list persistentvolumes",
     ]
     assert rack.did() == []
+
+
+async def test_a_machine_that_is_no_node_is_found_out_in_a_rehearsal(bench: Workbench) -> None:
+    """Its drain would find no pod to end, and it would be powered off with all that run on it."""
+    progress = await bench.rehearse(StepKind.DRAIN, "pi4a")
+    assert progress.state is StepState.FAILED
+    assert progress.detail.startswith("the cluster has no node pi4a: correct the name in upsd.toml; it has ")
+    assert "pi4-a" in progress.detail

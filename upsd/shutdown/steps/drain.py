@@ -86,6 +86,11 @@ class RehearseDrain:
 
     async def __call__(self, step: Step, context: StepContext) -> Outcome:
         """Do the step."""
+        nodes = {node.name for node in await self.cluster.nodes()}
+        if step.target not in nodes:
+            # It would have no pods to end, and be powered off with all that run on it.
+            named = ", ".join(sorted(nodes))
+            raise RackError(f"the cluster has no node {step.target}: correct the name in upsd.toml; it has {named}")
         pods = [pod for pod in await self.cluster.pods(step.target) if must_go(pod)]
         context.say(f"{len(pods)} pods")
         limit = asyncio.Semaphore(_CONCURRENT)
