@@ -15,14 +15,17 @@ if TYPE_CHECKING:
 _LONGEST_LINE = 64 * 1024
 
 
-def write_whole(path: Path, text: str, *, mode: int = 0o600, group: int | None = None) -> None:
+def write_whole(
+    path: Path, text: str, *, mode: int = 0o600, owner: int | None = None, group: int | None = None
+) -> None:
     """Put a file in the place of an older one; whoever reads, also after a power cut, finds the old or the new one.
 
     Args:
         path: of the file.
         text: all of it.
         mode: what may be done with it, whatever the umask.
-        group: whose it is, by number; `None` for that of the process.
+        owner: whose it is, by number; `None` for that of the process.
+        group: likewise.
 
     Raises:
         OSError: it can't be written; the old one is still there.
@@ -32,8 +35,8 @@ def write_whole(path: Path, text: str, *, mode: int = 0o600, group: int | None =
         file = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
         try:
             _write(file, text.encode())
-            if group is not None:
-                os.fchown(file, -1, group)
+            if owner is not None or group is not None:
+                os.fchown(file, -1 if owner is None else owner, -1 if group is None else group)
             os.fchmod(file, mode)
             os.fsync(file)
         finally:

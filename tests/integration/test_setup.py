@@ -75,12 +75,15 @@ async def test_a_rack_is_set_up_and_the_next_run_changes_nothing(tmp_path: Path)
 
 
 async def _belongs_to_the_daemon(master: Master) -> None:
-    """What it reads is root's, and readable to its group and nobody else."""
-    groups = master.file("/etc/group").read_text()
-    upsd = next(int(line.split(":")[2]) for line in groups.splitlines() if line.startswith("upsd:"))
+    """What it reads is root's, and readable to its group, who may look; but for what lets one act in its name."""
+    user, group = (
+        next(int(line.split(":")[2]) for line in master.file(file).read_text().splitlines() if line.startswith("upsd:"))
+        for file in ("/etc/passwd", "/etc/group")
+    )
     for name in (_SETTINGS, _ANSWERS, "/etc/upsd/kubeconfig"):
         found = master.file(name).stat()
-        assert (found.st_mode & 0o777, found.st_uid, found.st_gid) == (0o640, 0, upsd), name
+        expected = (0o600, user, group) if name == "/etc/upsd/kubeconfig" else (0o640, 0, group)
+        assert (found.st_mode & 0o777, found.st_uid, found.st_gid) == expected, name
     units = master.file("/etc/systemd/system")
     assert {path.name for path in units.glob("upsd*")} == {
         "upsd.service",

@@ -10,10 +10,10 @@ import os
 import shutil
 import subprocess
 import sys
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
 _SCAN_S = 5
@@ -55,11 +55,10 @@ def make_key(key_file: Path) -> bool:
         return False
     try:
         owner = key_file.parent.stat()
-        _run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", f"upsd@{os.uname().nodename}", "-f", str(key_file)])
-        key_file.chmod(0o600)
-        for file in (key_file, key_file.with_name(f"{key_file.name}.pub")):
-            if os.geteuid() == 0:
-                os.chown(file, owner.st_uid, owner.st_gid)
+        # As that user: root would follow whatever links he has put there.
+        whose = {"user": owner.st_uid, "group": owner.st_gid, "extra_groups": []} if os.geteuid() == 0 else {}
+        make = ["-q", "-t", "ed25519", "-N", "", "-C", f"upsd@{os.uname().nodename}", "-f", str(key_file)]
+        _run(["ssh-keygen", *make], whose=whose)
     except OSError as error:
         raise OpenSshError(f"no key can be made at {key_file} ({error.strerror}); run this as root") from error
     return True
@@ -112,9 +111,11 @@ def pin(known_hosts: Path, key: HostKey) -> None:
     """
     try:
         torn = known_hosts.exists() and known_hosts.stat().st_size and not known_hosts.read_bytes().endswith(b"\n")
-        # Host keys are no secret, and the daemon is another user.
+        is_new = not known_hosts.exists()
         file = os.open(known_hosts, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
         with os.fdopen(file, "w") as opened:
+            if is_new:
+                os.fchmod(file, 0o644)  # whatever the umask: host keys are no secret, and the daemon is another user
             opened.write(("\n" if torn else "") + key.line + "\n")
     except OSError as error:
         raise OpenSshError(f"{known_hosts} can't be written ({error.strerror}); run this as root") from error
@@ -204,10 +205,11 @@ def _missing(name: str) -> str:
     raise OpenSshError(f"there is no {name} here: apt-get install openssh-client")
 
 
-def _run(command: Sequence[str], *, fails: bool = False) -> str:
-    """What the program says; one that `fails` may do so."""
-    done = subprocess.run(
-        [_program(command[0]), *command[1:]], stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
+def _run(command: Sequence[str], *, fails: bool = False, whose: Mapping[str, Any] | None = None) -> str:
+    """What the program says; one that `fails` may do so. `whose` it is if not ours, as `subprocess` has it."""
+    arguments = [_program(command[0]), *command[1:]]
+    done: subprocess.CompletedProcess[str] = subprocess.run(
+        arguments, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False, **(whose or {})
     )
     if done.returncode and not fails:
         raise OpenSshError(f"{command[0]} failed: {done.stderr.strip() or done.stdout.strip()}")

@@ -6,7 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING, Final
 
 from upsd.ctl.setup.outcome import Outcome, SetupError, State
-from upsd.ctl.setup.situation import write_for_the_daemon
+from upsd.ctl.setup.situation import write_secret_for_the_daemon
 from upsd.ctl.system_files import shipped
 from upsd.domain.rack import RackError
 from upsd.rack.kubernetes import KubernetesCluster
@@ -74,6 +74,6 @@ def _keep(path: Path) -> Path | None:
 
 def _write(path: Path, text: str) -> None:
     try:
-        write_for_the_daemon(path, text)
+        write_secret_for_the_daemon(path, text)
     except OSError as error:
         raise SetupError(f"{path} can't be written ({error.strerror}); run upsctl setup again once it can") from None

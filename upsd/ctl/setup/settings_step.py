@@ -13,11 +13,13 @@ from upsd.ctl.setup.conffile import is_as_packaged
 from upsd.ctl.setup.document import Table, is_untouched, settings_text
 from upsd.ctl.setup.machines import machine_tables
 from upsd.ctl.setup.outcome import Outcome, SetupError, State
-from upsd.ctl.setup.situation import write_for_the_daemon
+from upsd.ctl.setup.situation import write_for_the_daemon, write_secret_for_the_daemon
 from upsd.ctl.system_files import shipped
 from upsd.settings import SettingsError, load_settings
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from upsd.ctl.setup.situation import Situation
 
 _EXAMPLE = "config/upsd.toml"
@@ -96,7 +98,7 @@ def _mqtt(situation: Situation) -> list[Table]:
         path = Path(str(interview.answer(questions.MQTT_PASSWORD_FILE, default)))
         values["password_file"] = str(path)
         if not path.exists() and interview.attended:
-            _put(path, f"{getpass.getpass('  The password (it is not shown): ')}\n")
+            _put(path, f"{getpass.getpass('  The password (it is not shown): ')}\n", write_secret_for_the_daemon)
     return [Table("[mqtt]", "State and events go there.", values)]
 
 
@@ -124,9 +126,9 @@ def _put_in_place(situation: Situation, before: str | None, text: str) -> Path |
     return kept
 
 
-def _put(path: Path, text: str) -> None:
+def _put(path: Path, text: str, write: Callable[[Path, str], None] = write_for_the_daemon) -> None:
     try:
-        write_for_the_daemon(path, text)
+        write(path, text)
     except OSError as error:
         raise SetupError(
             f"{path} can't be written ({error.strerror}); what was there is untouched. Make room, or run this as root,"

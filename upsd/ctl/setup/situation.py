@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import grp
 import os
+import pwd
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -60,17 +61,29 @@ class Situation:
 
 
 def write_for_the_daemon(path: Path, text: str) -> None:
-    """A file of root's that the daemon may read and nobody else.
+    """A file of root's that the daemon may read, and the members of its group, who may look at everything.
 
     Raises:
         OSError: it can't be written; what was there before still is.
     """
-    write_whole(path, text, mode=0o640, group=_group())
+    write_whole(path, text, mode=0o640, group=_daemon()[1])
 
 
-def _group() -> int | None:
-    """That of the daemon; only root can give a file to it."""
+def write_secret_for_the_daemon(path: Path, text: str) -> None:
+    """A file that the daemon may read and nobody else: to look is not to act in its name.
+
+    Raises:
+        OSError: it can't be written; what was there before still is.
+    """
+    owner, group = _daemon()
+    write_whole(path, text, mode=0o600, owner=owner, group=group)
+
+
+def _daemon() -> tuple[int | None, int | None]:
+    """Its user and its group; only root can give a file to them."""
+    if os.geteuid() != 0:
+        return None, None
     try:
-        return grp.getgrnam(GROUP).gr_gid if os.geteuid() == 0 else None
+        return pwd.getpwnam(GROUP).pw_uid, grp.getgrnam(GROUP).gr_gid
     except KeyError:
-        return None
+        return None, None
