@@ -4,6 +4,9 @@ Three rules come first. One sample decides nothing but what a UPS must be believ
 which is reported at once and acted on after the debounce, and that its battery is low, in an outage that was
 confirmed. Silence is *unknown*: never off, never on battery. And an outage that was seen goes on until a reading says
 that it is over, also while the UPS is silent.
+
+A supply that chatters faster than the debounce drains the battery in flickers of which none counts. So once the battery
+is low, only mains that stays for as long as the debounce ends anything.
 """
 
 from __future__ import annotations
@@ -43,6 +46,8 @@ class PowerView:
         off_readings: how many readings in a row said that the output is off.
         believed: readings in a row that agree with the last one on mains or battery.
         believed_lost: what they agree on.
+        mains_since: the first reading of an unbroken row that says that there is mains.
+        low_since: the UPS said on battery that it is low, and there was no mains that stayed since.
         test_until: until when a battery test of ours may have the UPS on its battery.
     """
 
@@ -55,6 +60,8 @@ class PowerView:
     off_readings: int = 0
     believed: int = 0
     believed_lost: bool = False
+    mains_since: float | None = None
+    low_since: float | None = None
     test_until: float = -math.inf
 
     @property
@@ -117,7 +124,12 @@ def observe(view: PowerView, reading: Reading, rules: PowerRules) -> tuple[Power
         off_readings=off_readings,
         believed=view.believed + 1 if agrees else 1,
         believed_lost=lost,
+        mains_since=None if lost else now if view.mains_since is None else view.mains_since,
     )
+    if seen.mains_since is not None and now - seen.mains_since >= rules.debounce_s:
+        seen = replace(seen, low_since=None)
+    elif lost and reading.battery_low and seen.low_since is None:
+        seen = replace(seen, low_since=now)
     settled, changes = _lost(seen, now, rules) if lost else _on_mains(seen, now)
     return settled, (*events, *changes)
 
@@ -150,7 +162,8 @@ def _lost(view: PowerView, now: float, rules: PowerRules) -> tuple[PowerView, tu
         input_voltage = reading.input_voltage_v if reading else None
         events.append(_event("mains_lost", Severity.WARNING, input_voltage=input_voltage))
     since = now - lost_at
-    if not view.confirmed and since >= rules.debounce_s and view.believed >= _READINGS_TO_BELIEVE:
+    lasts_s = now - (lost_at if view.low_since is None else min(lost_at, view.low_since))
+    if not view.confirmed and lasts_s >= rules.debounce_s and view.believed >= _READINGS_TO_BELIEVE:
         view = replace(view, confirmed=True)
         events.append(_confirmed(since))
     if reading is not None and reading.battery_low and view.confirmed and not view.low:
@@ -165,6 +178,8 @@ def _on_mains(view: PowerView, now: float) -> tuple[PowerView, tuple[Event, ...]
     # An outage that was believed ends only when two readings in a row say so: a single wrong one in the middle of a
     # shutdown must not call it off.
     if view.confirmed and view.believed < _READINGS_TO_BELIEVE:
+        return view, ()
+    if view.low and view.low_since is not None:
         return view, ()
     event = _event("mains_back", on_battery_s=round(now - view.lost_at, 1), flicker=not view.confirmed)
     return replace(view, lost_at=None, confirmed=False, low=False), (event,)

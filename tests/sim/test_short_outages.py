@@ -44,6 +44,33 @@ def test_a_daemon_that_starts_in_an_outage_counts_on_what_its_predecessor_left()
     virtually(_restart_in_an_outage())
 
 
+@pytest.mark.parametrize(("away_s", "there_s"), [(2.9, 1.0), (2.5, 1.5), (3.9, 1.0), (60.0, 20.0)])
+def test_a_mains_that_comes_and_goes_until_the_battery_is_empty_costs_nobody_his_data(
+    away_s: float, there_s: float
+) -> None:
+    """As in a storm: also where each loss is too short to count."""
+    virtually(_chatter(away_s, there_s))
+
+
+async def _chatter(away_s: float, there_s: float) -> None:
+    world = MemoryWorld(workers=WORKERS)
+
+    async def come_and_go() -> None:
+        while True:
+            world.device.cut_mains()
+            await asyncio.sleep(away_s)
+            world.device.restore_mains()
+            await asyncio.sleep(there_s)
+
+    async with living(Outage(world, rules())):
+        await asyncio.sleep(10.0)
+        storm = asyncio.create_task(come_and_go())
+        await world.until(lambda: world.on_when_cut is not None, 7200.0)
+        storm.cancel()
+    assert world.on_when_cut == []
+    assert world.flushed_when_cut
+
+
 async def _three_outages(*, restarts: bool) -> None:
     world = MemoryWorld(workers=WORKERS)
     daemon = Outage(world, rules(), known=learned())

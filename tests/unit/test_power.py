@@ -276,6 +276,26 @@ def test_battery_low_counts_only_in_a_confirmed_outage(watch: Watch) -> None:
     assert watch.names == ["mains_lost", "outage_confirmed", "battery_low"]
 
 
+def test_a_supply_that_chatters_is_an_outage_once_the_battery_is_low(watch: Watch) -> None:
+    """None of its flickers lasts as long as the debounce, and they have drained the battery all the same."""
+    for start in range(2, 12, 4):
+        watch.hear(lost(start, battery_low=True), lost(start + 2, battery_low=True), reading(start + 3))
+    assert watch.names[-2:] == ["outage_confirmed", "battery_low"]
+    watch.events.clear()
+    watch.hear(*(reading(at) for at in (14, 15)))
+    assert watch.state() is PowerState.ON_BATTERY, "the mains has not stayed yet"
+    watch.hear(reading(16))
+    assert watch.names == ["mains_back"]
+
+
+def test_flickers_far_from_each_other_are_none_though_the_battery_says_low_in_each(watch: Watch) -> None:
+    """A voltage that sags at the transfer raises the flag for a moment, on an old battery each time."""
+    for start in range(2, 80, 10):
+        watch.hear(lost(start, battery_low=True), lost(start + 2, battery_low=True))
+        watch.hear(*(reading(start + more) for more in range(3, 9)))
+    assert "outage_confirmed" not in watch.names
+
+
 def test_battery_low_is_reported_once(outage: Watch) -> None:
     """A flag that comes and goes is one event."""
     outage.hear(lost(7, battery_low=True), lost(8), lost(9, battery_low=True))
