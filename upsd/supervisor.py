@@ -169,12 +169,21 @@ class Supervisor:
         self._start(REQUESTED)
 
     def held(self, now: float, *, last_lines_only: bool = False) -> tuple[str, ...]:
-        """The triggers that hold now, and would start a shutdown; or those of them that nobody may hold back."""
+        """What holds now, and would start a shutdown, or a shedding that is called off, again.
+
+        Or of that only the triggers that nobody may hold back.
+        """
         supply, rules = self._supply(now), self._triggers
-        return holding(supply, last_lines(rules) if last_lines_only else rules) if supply else ()
+        if supply is None:
+            return ()
+        if last_lines_only:
+            return holding(supply, last_lines(rules))
+        sheds = self._conductor.phase is Phase.SHEDDING
+        groups = (f"group {group.name}" for group in self._rules.shedding if sheds and group.holds(supply))
+        return (*holding(supply, rules), *groups)
 
     def hold_back(self) -> None:
-        """Let only the last lines of defence start a shutdown until the mains is back, or we are started again."""
+        """Let only the last lines of defence start anything until the mains is back, or we are started again."""
         self._held_back = True
 
     def tick(self, now: float, *, trouble: str | None = None) -> None:
@@ -303,7 +312,7 @@ class Supervisor:
             self._withhold(self._trigger.reason, now)
         elif self._trigger.reason:
             self._start(self._trigger.reason)
-        elif self._armed():
+        elif self._armed() and not self._held_back:
             self._shed_what_is_due(supply)
 
     def _shed_what_is_due(self, supply: Supply) -> None:

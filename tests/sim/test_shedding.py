@@ -9,6 +9,8 @@ import pytest
 from hardware_sim.memory_rack import MASTER
 from hardware_sim.memory_world import MemoryWorld
 from tests.sim.outages import AN_HOUR_S, PODS, WORKERS, DyingNotes, Outage, all_as_before, living, rules, virtually
+from upsd.control import ActError
+from upsd.plan_acts import plan_acts
 from upsd.shutdown.missing import complaints, look_for
 from upsd.shutdown.phase import Phase
 from upsd.shutdown.shedding import ShedGroup
@@ -249,5 +251,31 @@ def test_a_daemon_killed_at_any_record_of_a_shedding_comes_to_the_same_end(recor
             assert await world.until(lambda: after.supervisor.view.on_mains, 60)
             await asyncio.sleep(200)
             await all_as_before(after)
+
+    virtually(story())
+
+
+def test_a_shedding_that_a_person_calls_off_does_not_begin_again_in_the_middle_of_a_boot() -> None:
+    """It is refused while the group's condition holds; by force, all of them wait until the mains is back."""
+
+    async def story() -> None:
+        outage = outage_with(EXTRAS)
+        rack = outage.world.rack
+        abort = plan_acts(outage.supervisor, outage.conductor, outage.events.append)["abort"]
+        async with living(outage):
+            await lose_mains(outage)
+            assert await outage.world.until(lambda: finished(outage), 120)
+            with pytest.raises(ActError, match=r"what started the shutdown still holds \(group extras\)"):
+                await abort({})
+            await abort({"force": True})
+            await asyncio.sleep(120)
+            assert outage.names().count("shedding_started") == 1
+            assert not rack.hosts["pi3"].off
+            assert "shutdown_started" not in outage.names()
+            outage.world.device.restore_mains()
+            await all_as_before(outage)
+            await asyncio.sleep(10)
+            outage.world.device.cut_mains()
+            assert await outage.world.until(lambda: outage.names().count("shedding_finished") == 2, 180)
 
     virtually(story())
