@@ -61,3 +61,10 @@ def test_a_shutdown_that_took_over_from_a_shedding_is_undone_with_it() -> None:
     plan = undo_plan(shutdown_plan(RACK), {"cordon", "cordon pi4-a", "poweroff pi4-a"}, RACK, shed={"pi4-a"})
     assert ids(plan) == ["uncordon", "wait-host pi4-a", "wait-ready pi4-a", "uncordon pi4-a", "workloads"]
     assert before(plan, "uncordon") == set()
+
+
+def test_a_shed_worker_that_the_settings_name_no_more_takes_pods_again() -> None:
+    """It was renamed or taken away in the outage: its node must not stay cordoned for ever."""
+    plan = undo_plan(shutdown_plan(RACK), {"cordon pi9", "poweroff pi9", "cordon pi4-a"}, RACK, shed={"pi9", "pi4-a"})
+    assert ids(plan) == ["uncordon pi4-a", "uncordon", "workloads"]
+    assert before(plan, "uncordon") == {"uncordon pi4-a"}

@@ -197,8 +197,9 @@ def undo_plan(plan: Plan, started: Collection[str], rack: RackShape, *, shed: Co
     """The plan that undoes what a shutdown began, as far as it began it, before its point of no return.
 
     The workers in `shed` were powered off early, before it or without it: each is waited for by itself, so that one
-    that stays off keeps nobody else waiting. Nothing waits for the battery: most of the rack has never gone off, and
-    pods that wait for a node are no less exposed than pods that run.
+    that stays off keeps nobody else waiting. One that the settings name no more is waited for by nobody, and takes pods
+    again. Nothing waits for the battery: most of the rack has never gone off, and pods that wait for a node are no less
+    exposed than pods that run.
     """
     inverses = {step.inverse for step in plan.steps if step.id in started and step.target not in shed}
     steps: list[Step] = []
@@ -212,6 +213,9 @@ def undo_plan(plan: Plan, started: Collection[str], rack: RackShape, *, shed: Co
     for worker in rack.workers:
         if worker.name in shed:
             steps += _undo_shed(rack, worker.name, started, before)
+    unknown = set(shed) - {worker.name for worker in rack.workers}
+    if rack.cluster and StepKind.UNCORDON not in inverses and any(f"{StepKind.CORDON} {n}" in started for n in unknown):
+        steps.append(_uncordon(rack.cluster, WHOLE_CLUSTER, _ids(steps)))
     uncordons = tuple(step.id for step in steps if step.kind is StepKind.UNCORDON)
     if uncordons:
         steps.append(_workloads(rack.recovery, uncordons))
