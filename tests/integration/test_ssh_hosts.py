@@ -65,7 +65,7 @@ def machine() -> SimulatedMachine:
 @pytest.fixture
 async def simulated(client: Client, machine: SimulatedMachine) -> AsyncIterator[SimulatedSshServer]:
     """A simulated server that our client trusts and that takes its key."""
-    async with SimulatedSshServer(machine, client.key, {HANGING: forever}) as server:
+    async with SimulatedSshServer(machine, client.key, {HANGING: forever, "yes": endless}) as server:
         write_known_hosts(client.known_hosts_file, [server])
         yield server
 
@@ -92,6 +92,11 @@ async def failure(asked: Awaitable[object]) -> str:
         async with asyncio.timeout(DEADLINE_S):
             await asked
     return str(caught.value)
+
+
+async def endless() -> str:
+    """Say more than anybody wants to hear."""
+    return "y\n" * 1_000_000
 
 
 async def forever() -> None:
@@ -130,6 +135,54 @@ async def test_a_failed_command_tells_its_exit_code_and_complaint(client: Client
     assert f"pi3 ({HOST}:{server.port}): `no-such-command` failed (exit code 127): " in message
     assert "not found" in message
     assert "\n" not in message
+
+
+async def test_a_machine_that_talks_without_end_is_cut_off(client: Client, server: Server) -> None:
+    """A worker in wrong hands must not take the memory of the machine that has to shut down all others."""
+    message = await failure(host_of(client, server).run("yes"))
+    assert message == (
+        f"pi3 ({HOST}:{server.port}): `yes` says too much, more than 64 KiB: the line was cut;"
+        " run it there by hand to see what is wrong"
+    )
+    assert await host_of(client, server).run("true") == ""
+
+
+async def test_a_machine_that_complains_without_end_is_cut_off(client: Client, openssh: OpenSshServer) -> None:
+    """The same on standard error; and the line is closed, so that the machine has nobody left to talk to."""
+    message = await failure(host_of(client, openssh).run("yes >&2"))
+    assert "says too much" in message
+    assert len(message) < 300
+    await until(lambda: not openssh.sessions)
+
+
+async def test_a_held_line_on_which_a_machine_talks_without_end_is_replaced(
+    client: Client, openssh: OpenSshServer
+) -> None:
+    """What has to be run there next, such as the power-off, does not wait behind the flood."""
+    host = host_of(client, openssh)
+    host.line.hold()
+    try:
+        await openssh.logged("Accepted publickey")
+        await until(lambda: host.line._held is not None)
+        assert "says too much" in await failure(host.run("yes"))
+        async with asyncio.timeout(DEADLINE_S):
+            assert await host.run("echo next") == "next\n"
+    finally:
+        host.line.let_go()
+
+
+async def test_an_answer_of_64_kib_is_whole(client: Client, openssh: OpenSshServer) -> None:
+    """The limit does not damage what a machine with many mounts has to say."""
+    assert await host_of(client, openssh).run("yes | head -c 65536") == "y\n" * 32768
+
+
+async def test_a_long_complaint_is_cut(client: Client, openssh: OpenSshServer) -> None:
+    """It becomes a line of the journal, and one that is too long there counts as damaged."""
+    message = await failure(host_of(client, openssh).run("yes sorry, | head -c 60000 | tr '\\n' ' ' >&2; exit 3"))
+    _, _, complaint = message.partition("failed (exit code 3): ")
+    assert complaint.startswith("sorry, sorry, ")
+    assert complaint.endswith("…")
+    assert len(complaint) <= 301
 
 
 async def test_a_refused_key_says_whose_authorized_keys_lack_it(server: Server, tmp_path: Path) -> None:

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import asyncssh
 
 from upsd.domain.rack import CommandError, RackError
+from upsd.rack.ssh_answer import KEPT_BYTES, Answer, TooMuchSaidError, shortened
 
 if TYPE_CHECKING:
     from upsd.domain.rack import PortAnswer
@@ -53,11 +54,11 @@ class SshHost:
         begun there before it is run over a new one.
 
         Raises:
-            RackError: The machine could not be reached, did not let us in, or the command failed.
+            RackError: The machine could not be reached, did not let us in, said too much, or the command failed.
         """
         with self.line.borrowed() as held:
-            if held is not None and (process := await self._begin_on(held, command)):
-                return await self._end(process, command)
+            if held is not None and (running := await self._begin_on(held, command)):
+                return await self._end(running, command)
         async with self.line.opened() as connection:
             return await self._run(connection, command)
 
@@ -92,9 +93,7 @@ class SshHost:
         """
         return await self.line.call_port()
 
-    async def _begin_on(
-        self, held: asyncssh.SSHClientConnection, command: str
-    ) -> asyncssh.SSHClientProcess[str] | None:
+    async def _begin_on(self, held: asyncssh.SSHClientConnection, command: str) -> _Running | None:
         """The command, begun on the line that is held; none if that has turned out to be dead."""
         try:
             async with asyncio.timeout(_BEGIN_S):
@@ -105,28 +104,43 @@ class SshHost:
 
     async def _run(self, connection: asyncssh.SSHClientConnection, command: str) -> str:
         try:
-            process = await _begin(connection, command)
+            running = await _begin(connection, command)
         except (asyncssh.Error, OSError) as error:
-            raise RackError(f"{self.line.label}: `{command}`: {error}") from error
-        return await self._end(process, command)
+            raise RackError(f"{self.line.label}: `{command}`: {shortened(str(error))}") from error
+        return await self._end(running, command)
 
-    async def _end(self, process: asyncssh.SSHClientProcess[str], command: str) -> str:
+    async def _end(self, running: _Running, command: str) -> str:
         try:
-            ended = await process.wait()
-        except (asyncssh.Error, OSError) as error:
-            raise RackError(f"{self.line.label}: `{command}`: {error}") from error
+            await running.answer.ended()
+        except TooMuchSaidError:
+            # Closing the channel alone would leave a machine that goes on sending with our line.
+            running.connection.abort()
+            raise RackError(
+                f"{self.line.label}: `{command}` says too much, more than {KEPT_BYTES // 1024} KiB: the line was cut;"
+                " run it there by hand to see what is wrong"
+            ) from None
         finally:
-            process.close()
-        return self._output(command, ended)
+            running.channel.close()
+        return self._output(command, running)
 
-    def _output(self, command: str, ended: asyncssh.SSHCompletedProcess) -> str:
-        if ended.exit_status is None and self._cut_is_error:
+    def _output(self, command: str, running: _Running) -> str:
+        exit_status = running.channel.get_exit_status()
+        if exit_status is None and self._cut_is_error:
             raise RackError(f"{self.line.label}: the line was cut before `{command}` had ended")
-        if ended.exit_status:
-            why = f"killed by SIG{ended.exit_signal[0]}" if ended.exit_signal else f"exit code {ended.exit_status}"
-            complaint = next((f": {line}" for line in str(ended.stderr).splitlines() if line.strip()), "")
-            raise CommandError(f"{self.line.label}: `{command}` failed ({why}){complaint}")
-        return str(ended.stdout)
+        if exit_status:
+            exit_signal = running.channel.get_exit_signal()
+            why = f"killed by SIG{shortened(exit_signal[0])}" if exit_signal else f"exit code {exit_status}"
+            complaint = running.answer.complaint
+            raise CommandError(f"{self.line.label}: `{command}` failed ({why}){complaint and f': {complaint}'}")
+        return running.answer.output
+
+
+class _Running(NamedTuple):
+    """A command that was begun, and what it runs over."""
+
+    connection: asyncssh.SSHClientConnection
+    channel: asyncssh.SSHClientChannel[bytes]
+    answer: Answer
 
 
 class _Remarks(asyncssh.SSHClient):
@@ -143,5 +157,8 @@ class _Remarks(asyncssh.SSHClient):
             self.heard.set()
 
 
-async def _begin(connection: asyncssh.SSHClientConnection, command: str) -> asyncssh.SSHClientProcess[str]:
-    return await connection.create_process(command, stdin=asyncssh.DEVNULL, encoding="utf-8", errors="replace")
+async def _begin(connection: asyncssh.SSHClientConnection, command: str) -> _Running:
+    answer = Answer()
+    channel, _ = await connection.create_session(lambda: answer, command, encoding=None)
+    channel.write_eof()  # so that a command that reads its input ends at once
+    return _Running(connection, channel, answer)

@@ -20,6 +20,7 @@ import structlog
 
 from upsd.domain.rack import PortAnswer, RackError
 from upsd.rack.own_link import dead_link
+from upsd.rack.ssh_answer import shortened
 from upsd.rack.ssh_identity import Trust
 
 if TYPE_CHECKING:
@@ -186,6 +187,8 @@ class SshLine:
                     agent_path=None,
                     preferred_auth="publickey",
                     gss_kex=False,
+                    # A packet of some KiB could be unpacked to hundreds of MiB.
+                    compression_algs=None,
                     keepalive_interval=keepalive_s,
                 )
         except TimeoutError:
@@ -200,7 +203,7 @@ class SshLine:
         except asyncssh.HostKeyNotVerifiable as error:
             raise RackError(f"{self.label}: {self._distrust(known=trust.known)}") from error
         except asyncssh.Error as error:
-            raise RackError(f"{self.label}: {error}") from error
+            raise RackError(f"{self.label}: {shortened(str(error))}") from error
 
     def _unreachable(self, error: OSError) -> RackError:
         if isinstance(error, socket.gaierror):
