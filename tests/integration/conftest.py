@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from structlog.testing import capture_logs
 
 from hardware_sim.kubernetes import PodTemplate, SimulatedCluster, SimulatedKubernetes
 from tests.integration.boards import planned
@@ -34,6 +35,13 @@ def free_port() -> Callable[[], int]:
             return int(probe.getsockname()[1])
 
     return give
+
+
+@pytest.fixture
+def logs() -> Iterator[list[Any]]:
+    """What is logged meanwhile."""
+    with capture_logs() as events:
+        yield events
 
 
 @pytest.fixture

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 import aiomqtt
 import pytest
 import trustme
-from structlog.testing import capture_logs
 
 import upsd.publish.mqtt
 from tests.integration.brokers import Broker, Subscriber, until
@@ -21,7 +20,7 @@ from upsd.publish.mqtt import MqttPublisher, PublishError, tls_context
 from upsd.status import StatusBoard
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+    from collections.abc import AsyncIterator, Awaitable, Callable
 
     Mosquitto = Callable[..., Awaitable[Broker]]
     Logs = list[Any]
@@ -41,13 +40,6 @@ asyncio.run(MqttPublisher(StatusBoard("iplug"), host="127.0.0.1", port=int(sys.a
 def board() -> StatusBoard:
     """What the daemon shows."""
     return StatusBoard("iplug")
-
-
-@pytest.fixture
-def logs() -> Iterator[Logs]:
-    """What is logged meanwhile."""
-    with capture_logs() as events:
-        yield events
 
 
 @pytest.fixture

@@ -22,6 +22,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import aiomqtt
 import structlog
 
+from upsd.publish.client_identifier import MACHINE_ID_FILE, client_identifier
+
 if TYPE_CHECKING:
     from collections.abc import Coroutine
     from pathlib import Path
@@ -32,6 +34,10 @@ CONNECT_TIMEOUT_S = 5.0
 STOP_TIMEOUT_S = 2.0
 FIRST_PAUSE_S = 0.5
 LONGEST_PAUSE_S = 10.0
+LASTING_S = 30.0
+"""A session that was shorter does not count as success: the pauses go on growing."""
+SUSPICIOUS_SESSIONS = 3
+"""So many short ones in a row look as if somebody else took over each of them."""
 KEEPALIVE_S = 45
 """The state is repeated more often than this, so that pings are rarely needed."""
 EVENTS_KEPT = 1000
@@ -77,6 +83,7 @@ class MqttPublisher:
         username: str | None = None,
         password: str | None = None,
         tls_context: ssl.SSLContext | None = None,
+        machine_id_file: Path = MACHINE_ID_FILE,
     ) -> None:
         self.connected = False
         self._board = board
@@ -84,6 +91,9 @@ class MqttPublisher:
         self._username, self._password = username, password
         self._tls_context = tls_context
         self._root = f"{prefix}/{board.ups}"
+        self._identifier = client_identifier(self._root, machine_id_file)
+        self._accepted_at: float | None = None
+        self._short_sessions = 0
         self._in_hand: Update | None = None
         self._told: Trouble | None = None
 
@@ -100,8 +110,13 @@ class MqttPublisher:
                 try:
                     await self._session(inbox)
                 except Exception as error:  # noqa: BLE001 - no broker, host name or certificate may end the daemon
+                    lasted = self._accepted_at is not None and _now() - self._accepted_at >= LASTING_S
+                    if lasted:
+                        self._short_sessions = 0
+                    elif self._accepted_at is not None:
+                        self._short_sessions += 1
                     self._tell(self._explain(error))
-                    if self.connected:
+                    if lasted:
                         pause_s = FIRST_PAUSE_S
                     self.connected = False
                 await asyncio.sleep(pause_s)
@@ -109,17 +124,12 @@ class MqttPublisher:
 
     async def _session(self, inbox: Subscription) -> None:
         """One connection, from CONNECT until it is lost, which raises."""
+        self._accepted_at = None
         await self._reach()
         client = self._client()
         await _connect(client)
+        self._accepted_at = _now()
         try:
-            await self._publish(client, "availability", "online")
-            self.connected = True
-            self._told = None
-            log.info("broker_connected", host=self._host, port=self._port, tls=self._tls_context is not None)
-            if self._in_hand is not None and self._in_hand[0] != "event":
-                self._in_hand = None  # outdated: the latest follows
-            inbox.refresh()
             await _until_either_fails(self._feed(client, inbox), _until_lost(client))
         except asyncio.CancelledError:
             with contextlib.suppress(aiomqtt.MqttError, TimeoutError):
@@ -145,6 +155,13 @@ class MqttPublisher:
         writer.transport.abort()
 
     async def _feed(self, client: _Client, inbox: Subscription) -> None:
+        await self._publish(client, "availability", "online")
+        self.connected = True
+        self._told = None
+        log.info("broker_connected", host=self._host, port=self._port, tls=self._tls_context is not None)
+        if self._in_hand is not None and self._in_hand[0] != "event":
+            self._in_hand = None  # outdated: the latest follows
+        inbox.refresh()
         while True:
             update = self._in_hand
             await self._publish_update(client, await anext(inbox) if update is None else update)
@@ -177,9 +194,7 @@ class MqttPublisher:
             username=self._username,
             password=self._password,
             tls_context=self._tls_context,
-            # A name of our own makes the broker end a half-dead older connection at once. Otherwise that one's
-            # last will would say offline long after this one said online.
-            identifier=self._root.replace("/", "-"),
+            identifier=self._identifier,
             will=aiomqtt.Will(f"{self._root}/availability", "offline", qos=1, retain=True),
             protocol=aiomqtt.ProtocolVersion.V311,
             timeout=CONNECT_TIMEOUT_S,
@@ -194,8 +209,15 @@ class MqttPublisher:
 
     def _explain(self, error: Exception) -> Trouble:
         where = f"{self._host}:{self._port}"
-        if self.connected:
-            return Trouble("the connection ended", "nothing: upsd keeps trying, and keeps the events until then")
+        # Who is thrown off right after the login may not have been told of as connected yet.
+        if self.connected or (self._accepted_at is not None and isinstance(error, aiomqtt.MqttCodeError)):
+            if self._short_sessions < SUSPICIOUS_SESSIONS:
+                return Trouble("the connection ended", "nothing: upsd keeps trying, and keeps the events until then")
+            return Trouble(
+                f"the connection ended again and again, each time within {LASTING_S:g} s",
+                "another upsd may have the same ups.name and mqtt.prefix: give each its own; if there is none, the"
+                " broker's log says why",
+            )
         match error:
             case aiomqtt.MqttCodeError() if _code(error) in BAD_CREDENTIALS:
                 reason = "the broker refused the user name or password"
@@ -255,6 +277,10 @@ async def _until_either_fails(*endless: Coroutine[Any, Any, None]) -> None:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()
 
 
 def _code(error: aiomqtt.MqttCodeError) -> int | None:
