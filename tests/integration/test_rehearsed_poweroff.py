@@ -21,6 +21,7 @@ from hardware_sim.machines import (
     write_known_hosts,
 )
 from tests.integration.sshd import HOST, OpenSshServer
+from tests.integration.worker import FORCED
 from tests.integration.worker import Worker as HelperWorker
 from upsd.domain.rack import RackError
 from upsd.domain.worker import NetworkMounts, parse_mounts, parse_status
@@ -140,7 +141,7 @@ async def test_the_helper_of_a_worker_is_rehearsed_and_powers_off(worker: Worker
         helper.put("proc/self/mounts", "nas:/a /mnt/a nfs4 rw 0 0\nnas:/b /mnt/b nfs4 rw 0 0")
         helper.stand_in("stat", "[ $2 != /mnt/b ] || exec sleep 5")
         assert parse_mounts(await machine.ask_to_power_off()) == NetworkMounts(("/mnt/a",), ("/mnt/b",))
-        helper.until(lambda: "systemctl poweroff --force" in helper.calls)
+        helper.until(lambda: FORCED in helper.calls)
 
 
 async def test_the_forced_command_of_a_nas_lets_the_check_through(worker: Worker, tmp_path: Path) -> None:

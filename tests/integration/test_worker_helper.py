@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.integration.sshd import children_of
-from tests.integration.worker import HELPER, SHELLS, Worker, nobody
+from tests.integration.worker import FORCED, FORCED_WITHOUT_SYSTEMD, HELPER, SHELLS, Worker, nobody
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 STOPPED = ["systemctl stop k3s-agent", "systemctl stop k3s"]
-OFF = ["sync", "systemctl poweroff", "systemctl poweroff --force"]
+OFF = ["sync", "systemctl poweroff", "sync", FORCED]
 
 
 @pytest.fixture(params=SHELLS)
@@ -140,10 +140,20 @@ def test_who_is_not_root_can_t_pass_for_the_second_half(worker: Worker) -> None:
 def test_k3s_is_stopped_before_the_power_off_in_a_unit_of_its_own(worker: Worker) -> None:
     """One call through sudo; then everything without us."""
     assert worker.power_off() == [*STOPPED, *OFF]
+    options = "--quiet --collect --unit=upsd-worker-poweroff --property=DefaultDependencies=no"
     assert worker.calls[:2] == [
         f"sudo -n {worker.program} as-root poweroff",
-        f"systemd-run --quiet --collect --unit=upsd-worker-poweroff {worker.program} as-root run",
+        f"systemd-run {options} {worker.program} as-root run",
     ]
+
+
+def test_it_outlives_the_shutdown_to_force_it(worker: Worker) -> None:
+    """As soon as systemd takes the power-off, it ends every unit that conflicts with that; then it may hang."""
+    spared = f'case "$(cat {worker.calls_file})" in *" --property=DefaultDependencies=no "*) exit ;; esac'
+    end_it = f'kill "$(cat {worker.root}/run/upsd-worker/pid)"'
+    worker.stand_in("systemctl", f'[ "$*" = poweroff ] || exit 0\n{spared}\n{end_it}')
+    assert worker.power_off() == [*STOPPED, *OFF]
+    assert "still up after 0 s: forcing the power-off" in worker.log
 
 
 def test_without_systemd_run_it_leaves_the_session_itself(worker: Worker) -> None:
@@ -155,7 +165,7 @@ def test_without_systemd_run_it_leaves_the_session_itself(worker: Worker) -> Non
 def test_without_systemd_the_machine_goes_off_too(worker: Worker) -> None:
     """There is always a `poweroff`."""
     worker.remove("systemctl")
-    assert worker.power_off() == ["sync", "poweroff", "poweroff -f"]
+    assert worker.power_off() == ["sync", "poweroff", "sync", FORCED_WITHOUT_SYSTEMD]
 
 
 def test_a_k3s_that_does_not_stop_is_killed(workers: list[Worker]) -> None:
@@ -269,7 +279,30 @@ def test_a_disk_that_hangs_does_not_keep_the_machine_up(workers: list[Worker]) -
         worker.configure(wait_s=0, force_s=0, sync_s=1)
         worker.stand_in("sync", "exec sleep 5")
         assert worker.power_off() == [*STOPPED, *OFF]
-        assert "writing out has not ended within 1 s" in worker.log
+        assert worker.log.count("writing out has not ended within 1 s") == 2
+
+    at_once(workers, try_it)
+
+
+def test_a_forced_power_off_that_hangs_on_a_disk_is_done_without_writing_out(workers: list[Worker]) -> None:
+    """However often it is forced, systemctl writes out by itself."""
+
+    def try_it(worker: Worker) -> None:
+        worker.stand_in("systemctl", '[ "$*" != "poweroff --force --force" ] || exec sleep 15')
+        worker.power_off()
+        worker.until(lambda: FORCED_WITHOUT_SYSTEMD in worker.calls)
+        assert worker.calls[-3:] == ["sync", FORCED, FORCED_WITHOUT_SYSTEMD]
+
+    at_once(workers, try_it)
+
+
+def test_a_power_off_that_nobody_takes_is_forced(workers: list[Worker]) -> None:
+    """As when systemd itself has died."""
+
+    def try_it(worker: Worker) -> None:
+        worker.stand_in("systemctl", "exit 1")
+        assert worker.power_off()[-5:] == ["sync", "systemctl poweroff", "poweroff", "sync", FORCED]
+        worker.until(lambda: FORCED_WITHOUT_SYSTEMD in worker.calls)
 
     at_once(workers, try_it)
 

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 HELPER = Path(__file__).parents[2] / "config" / "worker" / "upsd-worker"
 SHELLS = ("dash", "bash", "busybox")
 DEADLINE_S = 10.0
+FORCED = "systemctl poweroff --force --force"
+FORCED_WITHOUT_SYSTEMD = "poweroff -f -n"
 _REAL = ("cat", "find", "mkdir", "readlink", "rm", "sed", "setsid", "sleep", "sort", "tr")
 # What the helper calls, and what each does once it has written down how it was called. `id` is root behind sudo.
 _STAND_INS = {
@@ -154,7 +156,7 @@ class Worker:
     def power_off(self) -> list[str]:
         """Ask for a power-off and wait for its end; how the stand-ins were called meanwhile."""
         assert self.ask("poweroff").returncode == 0
-        self.until(lambda: "systemctl poweroff --force" in self.calls or "poweroff -f" in self.calls)
+        self.until(lambda: FORCED in self.calls or FORCED_WITHOUT_SYSTEMD in self.calls)
         return [call for call in self.calls if not call.startswith(("sudo", "systemd-run"))]
 
     def until(self, condition: Callable[[], bool]) -> None:
