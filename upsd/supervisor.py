@@ -124,12 +124,10 @@ class Supervisor:
 
     def hear(self, reading: Reading) -> None:
         """Follow one reading."""
-        confirmed = self.view.confirmed
         if self.view.reading is None:
             self._take_up(reading)
-        self.view, events = observe(self.view, reading, self._rules.power)
-        if self.view.confirmed != confirmed:
-            self._conductor.recorder.note_supply(self.view.lost_at)
+        view, events = observe(self.view, reading, self._rules.power)
+        self._see(view)
         on_mains = self.view.lost_at is None
         self._held_back = self._held_back and not on_mains
         discharging = reading.on_battery or not on_mains
@@ -144,6 +142,12 @@ class Supervisor:
             self._conductor.mains_back()
         elif self.view.lost_at is not None:
             self._conductor.mains_away()
+
+    def _see(self, view: PowerView) -> None:
+        """Take the view for ours; that an outage has begun or ended is in the journal from then on."""
+        if view.confirmed != self.view.confirmed:
+            self._conductor.recorder.note_supply(view.lost_at)
+        self.view = view
 
     def _take_up(self, reading: Reading) -> None:
         """Go on with an outage that an earlier run of the daemon saw begin, if there still is one."""
@@ -188,10 +192,8 @@ class Supervisor:
 
     def tick(self, now: float, *, trouble: str | None = None) -> None:
         """Let time pass; to be called about once a second. `trouble` is why there are no readings, if that is known."""
-        confirmed = self.view.confirmed
-        self.view, events = tick(self.view, now, self._rules.power, trouble)
-        if self.view.confirmed != confirmed:
-            self._conductor.recorder.note_supply(self.view.lost_at)
+        view, events = tick(self.view, now, self._rules.power, trouble)
+        self._see(view)
         if events or self.view.silent:
             self._follow(now, events)
 

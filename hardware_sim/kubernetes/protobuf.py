@@ -1,4 +1,4 @@
-"""The one body that kubectl, since 1.33 or so, sends in protobuf only: the question what its user may do.
+"""The one body that kubectl 1.37 sends in protobuf (1.32 did not): the question what its user may do.
 
 Sources: the envelope is that of `k8s.io/apimachinery/pkg/runtime/serializer/protobuf` (magic number, then
 `runtime.Unknown` with the object in field 2), the fields are those of `k8s.io/api/authorization/v1/generated.proto`.

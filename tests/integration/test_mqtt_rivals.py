@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 import upsd.publish.mqtt
 from tests.integration.brokers import until
-from tests.integration.test_mqtt import publishing, troubles
+from tests.integration.test_mqtt import AT, publishing, troubles
+from upsd.domain.power import Event
 from upsd.status import StatusBoard
 
 if TYPE_CHECKING:
@@ -83,7 +84,8 @@ async def test_another_machine_of_the_same_name_does_not_throw_us_off(
         publishing(BOARD, broker, machine_id_file=machine(tmp_path, "there")) as theirs,
     ):
         await until(lambda: ours.connected and theirs.connected)
-        await asyncio.sleep(0.3)
-        assert ours.connected
-        assert theirs.connected
+        async with broker.subscriber("upsd/iplug/event") as subscriber:
+            BOARD.emit(Event("mains_lost"), AT)
+            await until(lambda: len(subscriber.payloads("/event")) == 2)
+    assert times_connected(logs) == 2
     assert troubles(logs) == []

@@ -53,7 +53,7 @@ def test_a_link_that_its_owner_has_put_there_makes_nothing_his(somebody: Path, t
     (somebody / name).symlink_to(roots)
     with pytest.raises(OpenSshError):
         openssh.make_key(somebody / "ssh_key")
-    assert (roots.exists(), os.lstat(somebody).st_uid) == (name == "ssh_key.pub", getpwnam("nobody").pw_uid)
+    assert roots.exists() == (name == "ssh_key.pub")
     if roots.exists():
         assert (roots.read_text(), roots.stat().st_uid, roots.stat().st_mode & 0o777) == ("secret", 0, 0o600)
 

@@ -214,7 +214,8 @@ def undo_plan(plan: Plan, started: Collection[str], rack: RackShape, *, shed: Co
         if worker.name in shed:
             steps += _undo_shed(rack, worker.name, started, before)
     unknown = set(shed) - {worker.name for worker in rack.workers}
-    if rack.cluster and StepKind.UNCORDON not in inverses and any(f"{StepKind.CORDON} {n}" in started for n in unknown):
+    left = any(f"{StepKind.CORDON} {name}" in started for name in unknown)
+    if rack.cluster and left and StepKind.UNCORDON not in inverses:
         steps.append(_uncordon(rack.cluster, WHOLE_CLUSTER, _ids(steps)))
     uncordons = tuple(step.id for step in steps if step.kind is StepKind.UNCORDON)
     if uncordons:
