@@ -126,9 +126,10 @@ def observe(view: PowerView, reading: Reading, rules: PowerRules) -> tuple[Power
         believed_lost=lost,
         mains_since=None if lost else now if view.mains_since is None else view.mains_since,
     )
-    if seen.mains_since is not None and now - seen.mains_since >= rules.debounce_s:
+    # The mains stays until a reading says otherwise, however rarely there is one.
+    if view.mains_since is not None and now - view.mains_since >= rules.debounce_s:
         seen = replace(seen, low_since=None)
-    elif lost and reading.battery_low and seen.low_since is None:
+    if lost and reading.battery_low and seen.low_since is None:
         seen = replace(seen, low_since=now)
     settled, changes = _lost(seen, now, rules) if lost else _on_mains(seen, now)
     return settled, (*events, *changes)

@@ -230,7 +230,7 @@ def _without_cause(run: Run) -> Iterator[str]:
     for act in run.world.acts:
         if not act.what.startswith("event shutdown_started"):
             continue
-        causes = (_away_lately, _away_when_last_heard, _away_after_a_wrong_reading)
+        causes = (_away_lately, _chatters_while_low, _away_when_last_heard, _away_after_a_wrong_reading)
         if not any(cause(run, act.at) for cause in causes):
             yield f"a shutdown at {act.at:.0f} s without a cause"
 
@@ -260,8 +260,18 @@ def _away_after_a_wrong_reading(run: Run, now: float) -> bool:
     return lied and before[-1:] == [0.0]
 
 
-def _away_lately(run: Run, now: float) -> bool:
-    """Whether the mains was away for longer than a flicker, as far as readings show: between two, nobody looks."""
+def _chatters_while_low(run: Run, now: float) -> bool:
+    """Whether the battery is low, and the mains came back only for moments since it went."""
+    low = any(act.what.startswith("event battery_low") and now - 1.0 <= act.at <= now for act in run.world.acts)
+    return low and _away_lately(run, now, moment_s=DEBOUNCE_S + run.scenario.poll_s)
+
+
+def _away_lately(run: Run, now: float, moment_s: float = 0.0) -> bool:
+    """Whether the mains was away for longer than a flicker, as far as readings show: between two, nobody looks.
+
+    Nor does mains count that was there for a `moment_s` only.
+    """
+    moment_s = max(moment_s, run.scenario.poll_s)
     window = now - _TAKES_NOTICE_S - max((s.for_s for s in run.scenario.silences if s.at <= now), default=0.0)
     absences: list[tuple[float, float]] = []
     for supply in run.scenario.supply:
@@ -269,7 +279,7 @@ def _away_lately(run: Run, now: float) -> bool:
             break
         if supply.volts:
             absences[-1] = absences[-1][0], supply.at
-        elif absences and supply.at - absences[-1][1] <= run.scenario.poll_s:
+        elif absences and supply.at - absences[-1][1] <= moment_s:
             absences[-1] = absences[-1][0], now
         else:
             absences.append((supply.at, now))

@@ -296,6 +296,12 @@ def test_flickers_far_from_each_other_are_none_though_the_battery_says_low_in_ea
     assert "outage_confirmed" not in watch.names
 
 
+def test_mains_that_stays_does_so_also_where_readings_are_rare(watch: Watch) -> None:
+    """One of them was enough to say that it is there."""
+    watch.hear(lost(2, battery_low=True), reading(3), lost(10, battery_low=True), lost(11, battery_low=True))
+    assert "outage_confirmed" not in watch.names
+
+
 def test_battery_low_is_reported_once(outage: Watch) -> None:
     """A flag that comes and goes is one event."""
     outage.hear(lost(7, battery_low=True), lost(8), lost(9, battery_low=True))
